@@ -37,9 +37,7 @@ pub fn run(command: &str, message: &Message) -> Result<(), Error> {
         ["echo", subject] => host::send(subject, message),
         ["send", subject, text, to] => report_result(to, host::send(subject, &raw(text))),
         ["flood", times, subject, to] => flood(number(times), subject, to),
-        ["try", subject, ms, to] => {
-            report_received(to, host::try_receive(subject, number(ms)))
-        }
+        ["try", subject, ms, to] => report_received(to, host::try_receive(subject, number(ms))),
         ["receive", subject, to] => report_received(to, host::receive(subject).map(Some)),
         ["update", channels, to] => report_result(to, update(channels, None)),
         ["update-ext", extension, to] => report_result(to, update("probe", Some(extension))),

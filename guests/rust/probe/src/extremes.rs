@@ -60,7 +60,9 @@ pub fn scribble() -> Result<(), Error> {
         byte.store(0xA5, Relaxed);
     }
     for size in [16, 256, 4096, PAGE, MEBIBYTE] {
-        let blocks: Vec<Vec<u8>> = (0..MEBIBYTE / size.max(4096)).map(|_| vec![0xA5; size]).collect();
+        let blocks: Vec<Vec<u8>> = (0..MEBIBYTE / size.max(4096))
+            .map(|_| vec![0xA5; size])
+            .collect();
         black_box(blocks);
     }
     Ok(())

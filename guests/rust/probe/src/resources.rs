@@ -13,7 +13,11 @@ pub fn connect(name: &str) -> Result<(), Error> {
 
 /// Sends one message through a connection of its own.
 pub fn send(subject: &str, message: &Message) -> Result<(), Error> {
-    producer::send(Client::connect(BROKER)?, subject, std::slice::from_ref(message))
+    producer::send(
+        Client::connect(BROKER)?,
+        subject,
+        std::slice::from_ref(message),
+    )
 }
 
 /// Receives for at most this time.
