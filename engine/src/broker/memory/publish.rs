@@ -1,0 +1,183 @@
+//! Publishing: from any thread into a shard's inbox, and from a shard's own guests.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use crossbeam_channel::TrySendError;
+
+use super::requests::INBOX;
+use super::routes::Route;
+use super::subscription::{GuestFeed, Overflow};
+use super::{Delivery, Handlers, Memory};
+use crate::admission::Load;
+use crate::config::Spread;
+use crate::error::{PublishError, Refusal};
+use crate::guest::host::{Feed, Port};
+use crate::message::{HandlerId, Message};
+
+thread_local! {
+    /// The shard that this thread's next message goes to, so that publishers share no counter.
+    static TURN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Memory {
+    /// Publishes a message: how many handlers and subscriptions get it. A message for several handlers goes to one shard, and
+    /// to all of them or none.
+    pub(crate) fn publish(&self, message: Message) -> Result<usize, PublishError> {
+        if message.subject().starts_with(INBOX) {
+            return Ok(usize::from(self.requests.reply(&message)));
+        }
+        let route = self.routes.load().find(message.subject());
+        let receivers = route.handlers.len() + route.subscriptions.len();
+        if receivers == 0 {
+            self.unrouted.fetch_add(1, Ordering::Relaxed);
+            return Ok(0);
+        }
+        if route.handlers.is_empty() {
+            self.deliver(&route, &message);
+            return Ok(receivers);
+        }
+        let copy = (!route.subscriptions.is_empty()).then(|| message.clone());
+        self.to_a_shard(message, &route.handlers)?;
+        if let Some(message) = copy {
+            self.deliver(&route, &message);
+        }
+        Ok(receivers)
+    }
+
+    /// Puts a message into the inbox of the first shard that has room.
+    fn to_a_shard(&self, message: Message, ids: &[HandlerId]) -> Result<(), PublishError> {
+        let count = self.shards.len();
+        let (first, tries) = match self.spread {
+            Spread::Subject => (self.owner(message.subject()), 1),
+            Spread::Any => (TURN.replace(TURN.get().wrapping_add(1)) % count, count),
+        };
+        let load = Load::one(message.bytes());
+        let mut delivery = Delivery {
+            message,
+            handlers: Handlers::new(ids),
+        };
+        let mut why = "a handler has as much in flight as it may have";
+        for shard in (0..tries).map(|step| (first + step) % count) {
+            if !self.admit(shard, ids, load) {
+                continue;
+            }
+            match self.shards[shard].inbox.try_send(delivery) {
+                Ok(()) => {
+                    self.shards[shard].unpark.unpark();
+                    return Ok(());
+                }
+                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
+                    self.release(shard, ids, load);
+                    why = "the inbox of its shard is full";
+                    delivery = back;
+                }
+            }
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(PublishError {
+            reason: Refusal::Full(why),
+            message: Box::new(delivery.message),
+        })
+    }
+
+    /// The shard that owns a subject, where they are spread by subject.
+    pub(super) fn owner(&self, subject: &str) -> usize {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(subject);
+        (hash % self.shards.len() as u64) as usize
+    }
+
+    /// Takes room for a message in each of its handlers on a shard: in all or none.
+    fn admit(&self, shard: usize, ids: &[HandlerId], load: Load) -> bool {
+        for (taken, id) in ids.iter().enumerate() {
+            let before = self
+                .load(shard, *id)
+                .fetch_add(load.raw(), Ordering::AcqRel);
+            if !Load::from_raw(before + load.raw()).within(self.bounds[id.index()]) {
+                self.release(shard, &ids[..=taken], load);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns room.
+    fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
+        for id in ids {
+            self.load(shard, *id)
+                .fetch_sub(load.raw(), Ordering::AcqRel);
+        }
+    }
+
+    /// Returns the room of messages that are settled for good.
+    pub(super) fn settled(&self, shard: usize, id: HandlerId, load: Load) {
+        self.load(shard, id).fetch_sub(load.raw(), Ordering::AcqRel);
+    }
+
+    /// Takes room for what a guest has sent, whether there is any: [`Port::admits`] was asked when it was sent, so that the
+    /// bound is exceeded by one call's outbox at most.
+    pub(super) fn admit_released(&self, shard: usize, ids: &[HandlerId], load: Load) {
+        for id in ids {
+            self.load(shard, *id)
+                .fetch_add(load.raw(), Ordering::AcqRel);
+        }
+    }
+
+    /// Hands a message to the subscriptions of its route.
+    pub(super) fn deliver(&self, route: &Route, message: &Message) {
+        for queue in &route.subscriptions {
+            let mut message = message.clone();
+            message.detach();
+            if !queue.push(message) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Who a subject goes to.
+    pub(super) fn route(&self, subject: &str) -> Route {
+        self.routes.load().find(subject)
+    }
+
+    /// Counts a message that nobody listened for.
+    pub(super) fn count_unrouted(&self) {
+        self.unrouted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The broker as the guests of one shard see it.
+pub(crate) struct ShardSide {
+    pub(crate) broker: Arc<Memory>,
+    pub(crate) shard: usize,
+}
+
+impl Port for ShardSide {
+    fn admits(&self, subject: &str) -> Result<(), Refusal> {
+        if subject.starts_with(INBOX) {
+            return Ok(());
+        }
+        let broker = &self.broker;
+        let shard = match broker.spread {
+            Spread::Any => self.shard,
+            Spread::Subject => broker.owner(subject),
+        };
+        let full = |id: &HandlerId| {
+            let load = broker.load(shard, *id).load(Ordering::Acquire);
+            !Load::from_raw(load + Load::one(0).raw()).within(broker.bounds[id.index()])
+        };
+        match broker.route(subject).handlers.iter().any(full) {
+            true => Err(Refusal::Full(
+                "a handler of this subject has as much in flight as it may have",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal> {
+        let subscription = self.broker.subscribe(pattern, Overflow::Drop)?;
+        Ok(Box::new(GuestFeed::new(subscription, waker)))
+    }
+}

@@ -1,0 +1,145 @@
+//! Who listens on which subjects: an immutable table, replaced as a whole when somebody comes or goes.
+//!
+//! A tree of tokens; wildcards are branches of it. Readers hold a snapshot and take no lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::subscription::Queue;
+use crate::message::HandlerId;
+
+/// Who one subject goes to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Route {
+    /// Handlers, each once, in the order of their places.
+    pub(crate) handlers: Vec<HandlerId>,
+    /// Subscriptions, each once.
+    pub(crate) subscriptions: Vec<Arc<Queue>>,
+}
+
+impl Route {
+    fn add(&mut self, listener: &Listener) {
+        match listener {
+            Listener::Handler(id) => {
+                if let Err(place) = self.handlers.binary_search(id) {
+                    self.handlers.insert(place, *id);
+                }
+            }
+            Listener::Subscription(queue) => self.subscriptions.push(Arc::clone(queue)),
+        }
+    }
+}
+
+/// Somebody who listens.
+#[derive(Debug, Clone)]
+pub(crate) enum Listener {
+    /// A handler: all its shards together.
+    Handler(HandlerId),
+    /// A subscription of an embedder or a guest.
+    Subscription(Arc<Queue>),
+}
+
+/// One token's place in the tree.
+#[derive(Debug, Default)]
+struct Node {
+    tokens: HashMap<Box<str>, Node>,
+    /// The branch of `*`.
+    any: Option<Box<Node>>,
+    /// Who listens with `>` from here on.
+    rest: Vec<Listener>,
+    /// Who listens on exactly this subject.
+    here: Vec<Listener>,
+}
+
+impl Node {
+    fn insert(&mut self, pattern: &str, listener: Listener) {
+        if pattern == ">" {
+            return self.rest.push(listener);
+        }
+        let (token, rest) = split(pattern);
+        let next = match token {
+            "*" => self.any.get_or_insert_default(),
+            token => self.tokens.entry(token.into()).or_default(),
+        };
+        match rest {
+            Some(rest) => next.insert(rest, listener),
+            None => next.here.push(listener),
+        }
+    }
+
+    fn find(&self, subject: &str, route: &mut Route) {
+        self.rest.iter().for_each(|l| route.add(l));
+        let (token, rest) = split(subject);
+        for next in [self.tokens.get(token), self.any.as_deref()]
+            .into_iter()
+            .flatten()
+        {
+            match rest {
+                Some(rest) => next.find(rest, route),
+                None => next.here.iter().for_each(|l| route.add(l)),
+            }
+        }
+    }
+}
+
+fn split(subject: &str) -> (&str, Option<&str>) {
+    match subject.split_once('.') {
+        Some((token, rest)) => (token, Some(rest)),
+        None => (subject, None),
+    }
+}
+
+/// The table of one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    root: Node,
+}
+
+impl Routes {
+    /// A table of these listeners and their checked patterns.
+    pub(crate) fn new(listeners: impl Iterator<Item = (String, Listener)>) -> Self {
+        let mut root = Node::default();
+        listeners.for_each(|(pattern, listener)| root.insert(&pattern, listener));
+        Self { root }
+    }
+
+    /// Who a checked subject goes to: whoever listens with several patterns gets it once, subscriptions once a pattern.
+    pub(crate) fn find(&self, subject: &str) -> Route {
+        let mut route = Route::default();
+        self.root.find(subject, &mut route);
+        route
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::matches;
+    use proptest::prelude::*;
+
+    fn routes(patterns: &[String]) -> Routes {
+        let listeners = patterns
+            .iter()
+            .cloned()
+            .zip((0..).map(|i| Listener::Handler(HandlerId(i))));
+        Routes::new(listeners)
+    }
+
+    #[test]
+    fn a_handler_with_two_patterns_gets_a_message_once() {
+        let one = |p: &str| (p.to_owned(), Listener::Handler(HandlerId(3)));
+        let routes = Routes::new(["a.*", "a.b", ">"].map(one).into_iter());
+        assert_eq!(routes.find("a.b").handlers, [HandlerId(3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_finds_whom_the_patterns_match(
+            patterns in prop::collection::vec("([ab*]\\.){0,3}[ab*>]", 0..12), subject in "([ab]\\.){0,4}[ab]",
+        ) {
+            let found = routes(&patterns).find(&subject).handlers;
+            let expected: Vec<_> = patterns.iter().zip(0..).filter(|(p, _)| matches(p, &subject)).map(|(_, i)| HandlerId(i)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Subscriptions: bounded queues of messages for embedders and for guests that wait.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
+
+use super::Memory;
+use crate::guest::host::Feed;
+use crate::message::Message;
+
+/// What a full subscription does with one more message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// Leaves it out and counts it.
+    #[default]
+    Drop,
+    /// Makes whoever sends it wait until there is room: a shard that waits handles nothing meanwhile. For sinks that must have
+    /// everything, such as a pipe.
+    Wait,
+}
+
+/// The sending end of a subscription.
+pub(crate) struct Queue {
+    pub(crate) id: u64,
+    sender: Sender<Message>,
+    overflow: Overflow,
+    dropped: AtomicU64,
+    /// Whether a waker is set: looked at on every message, where the lock is not.
+    waits: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// A queue with this many places; its receiving end.
+    pub(crate) fn new(
+        id: u64,
+        messages_max: usize,
+        overflow: Overflow,
+    ) -> (Arc<Self>, Receiver<Message>) {
+        let (sender, receiver) = crossbeam_channel::bounded(messages_max);
+        let queue = Self {
+            id,
+            sender,
+            overflow,
+            dropped: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        };
+        (Arc::new(queue), receiver)
+    }
+
+    /// Delivers a message, as the subscription's policy says if it is full. Whether it was taken.
+    pub(crate) fn push(&self, message: Message) -> bool {
+        let taken = match self.sender.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message)) if self.overflow == Overflow::Wait => {
+                self.sender.send(message).is_ok()
+            }
+            Err(_) => false,
+        };
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.waits.load(Ordering::SeqCst)
+            && let Some(waker) = self.waker.lock().take()
+        {
+            self.waits.store(false, Ordering::SeqCst);
+            waker.wake();
+        }
+        taken
+    }
+
+    fn set_waker(&self, waker: Waker) {
+        *self.waker.lock() = Some(waker);
+        self.waits.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Messages of the subjects that it was made for, from now until it is dropped.
+pub struct Subscription {
+    queue: Arc<Queue>,
+    receiver: Receiver<Message>,
+    broker: Arc<Memory>,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("waiting", &self.receiver.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    pub(crate) fn new(queue: Arc<Queue>, receiver: Receiver<Message>, broker: Arc<Memory>) -> Self {
+        Self {
+            queue,
+            receiver,
+            broker,
+        }
+    }
+
+    /// The next message, if one has come.
+    #[must_use]
+    pub fn try_next(&self) -> Option<Message> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// The next message, once it comes; `None` if none does within the time. Blocks the calling thread.
+    #[must_use]
+    pub fn next(&self, within: Duration) -> Option<Message> {
+        self.receiver.recv_timeout(within).ok()
+    }
+
+    /// The next message, once it comes. For asynchronous code, of any runtime; one task at a time may wait.
+    pub async fn recv(&self) -> Message {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Message> {
+        if let Some(message) = self.try_next() {
+            return Poll::Ready(message);
+        }
+        self.queue.set_waker(cx.waker().clone());
+        // One that came before the waker was set has woken nobody.
+        self.try_next().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Messages that it left out because it was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.queue.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.broker.unsubscribe(self.queue.id);
+    }
+}
+
+/// A guest's ephemeral subscription: wakes its call with every message.
+pub(crate) struct GuestFeed {
+    subscription: Subscription,
+    waker: Waker,
+}
+
+impl GuestFeed {
+    pub(crate) fn new(subscription: Subscription, waker: Waker) -> Self {
+        subscription.queue.set_waker(waker.clone());
+        Self {
+            subscription,
+            waker,
+        }
+    }
+}
+
+impl Feed for GuestFeed {
+    fn next(&mut self) -> Option<Message> {
+        let message = self.subscription.try_next();
+        if message.is_none() {
+            self.subscription.queue.set_waker(self.waker.clone());
+            return self.subscription.try_next();
+        }
+        message
+    }
+}

@@ -1,0 +1,277 @@
+//! The in-process broker from a shard's side: its inbox, what its own guests send, and messages that wait to come back.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TrySendError};
+
+use super::requests::INBOX;
+use super::routes::{Route, Routes};
+use super::{Delivery, Handlers, Memory};
+use crate::admission::Load;
+use crate::config::Spread;
+use crate::limits::HandlerLimits;
+use crate::message::{HandlerId, Message};
+use crate::outbox::GuestConfiguration;
+use crate::outcome::Outcome;
+use crate::shard::{Arrival, Transport};
+
+/// Bits of a message's id that number it on its shard; the shard's number is above them.
+const ID_BITS: u32 = 48;
+/// How long a shard with nothing else to do waits before it asks again for room in another shard's inbox.
+const HAND_OVER_RETRY: Duration = Duration::from_millis(1);
+
+/// A message that comes back at its time. Ordered by that, then by id.
+#[derive(Debug)]
+struct Delayed {
+    due: Instant,
+    handler: HandlerId,
+    message: Message,
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Delayed {}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.due, self.message.id).cmp(&(other.due, other.message.id))
+    }
+}
+
+/// The route of the subject that was sent to last: guests mostly send to one. Valid for one table of routes.
+#[derive(Debug, Default)]
+struct LastRoute {
+    table: Option<Arc<Routes>>,
+    subject: String,
+    route: Route,
+}
+
+/// One shard's side of the broker. Its queues are bounded by what is admitted.
+pub(crate) struct MemoryTransport {
+    broker: Arc<Memory>,
+    shard: usize,
+    inbox: Receiver<Delivery>,
+    /// What this shard's guests sent to handlers of this shard.
+    local: VecDeque<Delivery>,
+    /// What they sent to another shard whose inbox was full: tried again every turn.
+    waiting: VecDeque<(usize, Delivery)>,
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Room to be returned, gathered over a turn.
+    settled: Option<(HandlerId, Load)>,
+    generation: u64,
+    last: LastRoute,
+    next_id: u64,
+    /// The time as the shard last said it.
+    now: Instant,
+}
+
+impl MemoryTransport {
+    /// The side of this shard.
+    pub(crate) fn new(
+        broker: Arc<Memory>,
+        shard: usize,
+        inbox: Receiver<Delivery>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            broker,
+            shard,
+            inbox,
+            local: VecDeque::new(),
+            waiting: VecDeque::new(),
+            delayed: BinaryHeap::new(),
+            settled: None,
+            generation: 0,
+            last: LastRoute::default(),
+            next_id: ((shard as u64) << ID_BITS) + 1,
+            now,
+        }
+    }
+
+    /// Gives a delivery to each of its handlers, with an id each.
+    fn arrive(&mut self, delivery: Delivery, now: Instant, arrivals: &mut Vec<Arrival>) {
+        for &handler in delivery.handlers.as_slice() {
+            let mut message = delivery.message.clone();
+            message.id = self.next_id;
+            message.arrived.get_or_insert(now);
+            self.next_id += 1;
+            arrivals.push(Arrival {
+                handler,
+                message,
+                again: false,
+            });
+        }
+    }
+
+    fn route(&mut self, subject: &str) -> &Route {
+        let table = self.broker.routes.load();
+        let same_table = self
+            .last
+            .table
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &table));
+        if !same_table || self.last.subject != subject {
+            self.last = LastRoute {
+                subject: subject.to_owned(),
+                route: table.find(subject),
+                table: Some(Arc::clone(&table)),
+            };
+        }
+        &self.last.route
+    }
+
+    /// Puts a message of a guest of this shard on its way to handlers.
+    fn forward(&mut self, message: Message, handlers: Handlers) {
+        let shard = match self.broker.spread {
+            Spread::Any => self.shard,
+            Spread::Subject => self.broker.owner(message.subject()),
+        };
+        let load = Load::one(message.bytes());
+        self.broker.admit_released(shard, handlers.as_slice(), load);
+        let delivery = Delivery { message, handlers };
+        if shard == self.shard {
+            self.local.push_back(delivery);
+        } else {
+            self.waiting.push_back((shard, delivery));
+        }
+    }
+
+    /// Moves what waits for other shards into their inboxes, as far as there is room.
+    fn hand_over(&mut self) {
+        while let Some((shard, delivery)) = self.waiting.pop_front() {
+            let port = &self.broker.shards[shard];
+            match port.inbox.try_send(delivery) {
+                Ok(()) => port.unpark.unpark(),
+                Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => {
+                    self.waiting.push_front((shard, delivery));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn return_room(&mut self) {
+        if let Some((id, load)) = self.settled.take() {
+            self.broker.settled(self.shard, id, load);
+        }
+    }
+}
+
+impl Transport for MemoryTransport {
+    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>) {
+        self.now = now;
+        while arrivals.len() < max && self.delayed.peek().is_some_and(|Reverse(d)| d.due <= now) {
+            if let Some(Reverse(Delayed {
+                handler, message, ..
+            })) = self.delayed.pop()
+            {
+                arrivals.push(Arrival {
+                    handler,
+                    message,
+                    again: true,
+                });
+            }
+        }
+        while arrivals.len() < max {
+            let Some(delivery) = self
+                .local
+                .pop_front()
+                .or_else(|| self.inbox.try_recv().ok())
+            else {
+                break;
+            };
+            self.arrive(delivery, now, arrivals);
+        }
+    }
+
+    fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {
+        let generation = self
+            .broker
+            .generation
+            .load(std::sync::atomic::Ordering::Acquire);
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        let control = self.broker.control.lock();
+        for (handler, index) in control.handlers.iter().zip(0..) {
+            apply(HandlerId(index), &handler.limits);
+        }
+    }
+
+    fn send(&mut self, mut message: Message, now: Instant) {
+        message.arrived = Some(now);
+        if message.subject().starts_with(INBOX) {
+            self.broker.requests.reply(&message);
+            return;
+        }
+        let broker = Arc::clone(&self.broker);
+        let route = self.route(message.subject());
+        if route.handlers.is_empty() && route.subscriptions.is_empty() {
+            return broker.count_unrouted();
+        }
+        broker.deliver(route, &message);
+        if !route.handlers.is_empty() {
+            let handlers = Handlers::new(&route.handlers);
+            self.forward(message, handlers);
+        }
+    }
+
+    fn update(&mut self, handler: HandlerId, update: GuestConfiguration) {
+        self.broker.update(handler, update);
+    }
+
+    fn settle(&mut self, handler: HandlerId, mut message: Message, outcome: Outcome, now: Instant) {
+        if let Outcome::Nak(delay) = outcome {
+            message.detach();
+            self.delayed.push(Reverse(Delayed {
+                due: now + delay,
+                handler,
+                message,
+            }));
+            return;
+        }
+        let load = Load::one(message.bytes());
+        match &mut self.settled {
+            Some((id, gathered)) if *id == handler => {
+                *gathered = Load::from_raw(gathered.raw() + load.raw())
+            }
+            _ => {
+                self.return_room();
+                self.settled = Some((handler, load));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.return_room();
+        self.hand_over();
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && self.local.is_empty()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let retry = (!self.waiting.is_empty()).then(|| self.now + HAND_OVER_RETRY);
+        self.delayed
+            .peek()
+            .map(|Reverse(delayed)| delayed.due)
+            .into_iter()
+            .chain(retry)
+            .min()
+    }
+}

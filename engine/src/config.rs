@@ -1,0 +1,433 @@
+//! Configuration: what an embedder says, checked once.
+//!
+//! Owns the shapes and their checks; a guest's own settings (`extensions`) are read here too, since they change the same limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::StartError;
+use crate::limits::{EngineLimits, HandlerLimits};
+use crate::subject::{check_pattern, matches};
+
+/// How messages are spread over shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// Any shard: the next one in turn that has room. What a guest sends stays on its own shard.
+    #[default]
+    Any,
+    /// By a hash of the subject, so that one shard handles all messages of a subject, in order of their publication as long as
+    /// none fails.
+    Subject,
+}
+
+/// How the memory of a used instance is made new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetMode {
+    /// The kernel says which pages were written (`PAGEMAP_SCAN`, Linux 6.7), and only these are reset. The fastest. Not used
+    /// while swap is active: before Wasmtime 50 a written page that was swapped out would not be reset.
+    PagemapScan,
+    /// All of the resident part is copied over.
+    Copy,
+    /// The kernel drops what was written (`madvise`) and maps the image anew on the next touch.
+    Madvise,
+}
+
+impl ResetMode {
+    /// All, the fastest first.
+    pub const ALL: [Self; 3] = [Self::PagemapScan, Self::Copy, Self::Madvise];
+
+    /// Its name in logs and stats.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PagemapScan => "pagemap-scan",
+            Self::Copy => "copy",
+            Self::Madvise => "madvise",
+        }
+    }
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// What a guest may reach. Nothing unless granted; the reply subject of a message that it is handling always is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Names of brokers, beside `default`, that the guest may connect to.
+    pub brokers: Vec<String>,
+    /// Whether it may connect to a broker by any name; every name is then the in-process broker.
+    pub any_broker: bool,
+    /// Patterns of subjects that it may send to.
+    pub send: Vec<String>,
+    /// Patterns of subjects that it may subscribe to, in a call or by an update of its configuration. What it named in
+    /// `configure` is granted too.
+    pub subscribe: Vec<String>,
+    /// Environment variables that it sees.
+    pub env: Vec<(String, String)>,
+}
+
+impl Grants {
+    /// All in-process subjects and any broker's name; no environment.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            any_broker: true,
+            send: vec![">".into()],
+            subscribe: vec![">".into()],
+            ..Self::default()
+        }
+    }
+
+    /// Whether it may connect to the broker `name`.
+    pub(crate) fn allows_broker(&self, name: &str) -> bool {
+        self.any_broker || name == "default" || self.brokers.iter().any(|b| b == name)
+    }
+
+    /// Whether it may send to `subject`.
+    pub(crate) fn allows_send(&self, subject: &str) -> bool {
+        self.send.iter().any(|p| matches(p, subject))
+    }
+
+    /// Whether it may subscribe to `pattern`: a granted pattern must stand for all that this one stands for.
+    pub(crate) fn allows_subscribe(&self, pattern: &str) -> bool {
+        self.subscribe.iter().any(|p| covers(p, pattern))
+    }
+}
+
+/// Whether every subject that `narrow` stands for is one that `wide` stands for.
+fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (_, Some(">")) | (None, _) | (_, None) => return false,
+            (Some("*"), Some(_)) => {}
+            (Some(w), Some(n)) if w == n => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A handler: a component bound to subjects, with limits and grants.
+///
+/// A component that has `configure` says its subjects and settings itself. The settings (its `extensions`) may tighten these
+/// limits and never loosen them: `batch-max` (messages), `batch-bytes-max` (bytes), `latency-budget` and `deadline` (a number
+/// with `us`, `ms` or `s`), `deliveries-max`. An unknown key is a warning in the log.
+#[derive(Debug, Clone)]
+pub struct HandlerConfig {
+    pub(crate) name: String,
+    pub(crate) source: Source,
+    pub(crate) subjects: Vec<String>,
+    /// Its limits.
+    pub limits: HandlerLimits,
+    /// What it may reach.
+    pub grants: Grants,
+}
+
+impl HandlerConfig {
+    /// A handler whose component is a file.
+    pub fn file(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self::new(name.into(), Source::File(path.into()))
+    }
+
+    /// A handler whose component is in memory.
+    pub fn bytes(name: impl Into<String>, component: impl Into<Vec<u8>>) -> Self {
+        Self::new(name.into(), Source::Bytes(component.into()))
+    }
+
+    fn new(name: String, source: Source) -> Self {
+        Self {
+            name,
+            source,
+            subjects: Vec::new(),
+            limits: HandlerLimits::default(),
+            grants: Grants::default(),
+        }
+    }
+
+    /// Adds a subject, or a pattern of subjects, to those that `configure` names.
+    #[must_use]
+    pub fn subject(mut self, pattern: impl Into<String>) -> Self {
+        self.subjects.push(pattern.into());
+        self
+    }
+
+    /// Sets its limits.
+    #[must_use]
+    pub fn limits(mut self, limits: HandlerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what it may reach.
+    #[must_use]
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// What errors call it: its file, or its name.
+    pub(crate) fn path(&self) -> PathBuf {
+        match &self.source {
+            Source::File(path) => path.clone(),
+            Source::Bytes(_) => PathBuf::from(&self.name),
+        }
+    }
+}
+
+/// An engine's configuration.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Shards, each a thread. Default: one a core, at most 16, where the pool's own shards stop.
+    pub shards: usize,
+    /// Whether each shard's thread is pinned to a core. Default: yes.
+    pub pin: bool,
+    /// How messages are spread over shards.
+    pub spread: Spread,
+    /// How used memory is made new. Default (`None`): the fastest that is safe here.
+    pub reset: Option<ResetMode>,
+    /// Limits of the engine.
+    pub limits: EngineLimits,
+    /// Its handlers.
+    pub handlers: Vec<HandlerConfig>,
+}
+
+/// Most shards of one engine: Wasmtime's pool has at most as many shards of its own.
+pub const SHARDS_MAX: usize = 16;
+/// Most handlers of one engine.
+pub const HANDLERS_MAX: usize = 4_096;
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            shards: cores.min(SHARDS_MAX),
+            pin: true,
+            spread: Spread::default(),
+            reset: None,
+            limits: EngineLimits::default(),
+            handlers: Vec::new(),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// The default configuration, without handlers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a handler.
+    #[must_use]
+    pub fn handler(mut self, handler: HandlerConfig) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Sets the number of shards.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Checks everything that can be checked before a component is loaded.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let bad = |what: String| Err(StartError::Config(what));
+        if self.shards == 0 || self.shards > SHARDS_MAX {
+            return bad(format!(
+                "shards is {}; it may be 1 to {SHARDS_MAX}",
+                self.shards
+            ));
+        }
+        if self.handlers.is_empty() {
+            return bad("there is no handler; add at least one".into());
+        }
+        if self.handlers.len() > HANDLERS_MAX {
+            return bad(format!(
+                "{} handlers; at most {HANDLERS_MAX} are allowed",
+                self.handlers.len()
+            ));
+        }
+        if let Some(fault) = self.limits.fault() {
+            return bad(fault);
+        }
+        let mut names = std::collections::HashSet::new();
+        for handler in &self.handlers {
+            if !names.insert(&handler.name) {
+                return bad(format!(
+                    "two handlers are named {:?}; give one another name",
+                    handler.name
+                ));
+            }
+            let within = |fault| format!("handler {:?}: {fault}", handler.name);
+            if let Some(fault) = handler.limits.fault() {
+                return bad(within(fault));
+            }
+            let grants = &handler.grants;
+            for pattern in handler
+                .subjects
+                .iter()
+                .chain(&grants.send)
+                .chain(&grants.subscribe)
+            {
+                if let Err(fault) = check_pattern(pattern) {
+                    return bad(within(fault.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tightens `limits` by a guest's settings. Gives the keys that are unknown.
+///
+/// # Errors
+/// A known key whose value can't be read, by key and value.
+pub(crate) fn tighten(
+    limits: &mut HandlerLimits,
+    extensions: &[(String, String)],
+) -> Result<Vec<String>, String> {
+    let mut unknown = Vec::new();
+    for (key, value) in extensions {
+        let bad = || format!("gave the setting {key:?} the value {value:?}, which can't be read");
+        let number = || {
+            value
+                .parse::<usize>()
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(bad)
+        };
+        let time = || parse_duration(value).ok_or_else(bad);
+        match key.as_str() {
+            "batch-max" => limits.batch_messages_max = limits.batch_messages_max.min(number()?),
+            "batch-bytes-max" => limits.batch_bytes_max = limits.batch_bytes_max.min(number()?),
+            "deliveries-max" => limits.deliveries_max = limits.deliveries_max.min(number()? as u32),
+            "latency-budget" => limits.latency_budget = limits.latency_budget.min(time()?),
+            "deadline" => limits.deadline = limits.deadline.min(time()?),
+            _ => unknown.push(key.clone()),
+        }
+    }
+    Ok(unknown)
+}
+
+/// A duration as settings write it: a whole number above 0 with `us`, `ms` or `s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let number = number.parse::<u64>().ok().filter(|n| *n > 0)?;
+    match unit.trim() {
+        "us" => Some(Duration::from_micros(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn settings_tighten_and_never_loosen() {
+        let mut limits = HandlerLimits::default();
+        let unknown = tighten(
+            &mut limits,
+            &pairs(&[
+                ("batch-max", "7"),
+                ("deadline", "250ms"),
+                ("latency-budget", "1s"),
+                ("x", "y"),
+            ]),
+        );
+        assert_eq!(unknown.unwrap(), ["x"]);
+        assert_eq!(limits.batch_messages_max, 7);
+        assert_eq!(limits.deadline, Duration::from_millis(250));
+        assert_eq!(
+            limits.latency_budget,
+            HandlerLimits::default().latency_budget
+        );
+        tighten(
+            &mut limits,
+            &pairs(&[("batch-max", "1000"), ("deadline", "9s")]),
+        )
+        .unwrap();
+        assert_eq!(
+            (limits.batch_messages_max, limits.deadline),
+            (7, Duration::from_millis(250))
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_key_and_value() {
+        for (key, value) in [
+            ("batch-max", "0"),
+            ("batch-max", "many"),
+            ("deadline", "5"),
+            ("deadline", "0ms"),
+            ("deadline", "1h"),
+        ] {
+            let error =
+                tighten(&mut HandlerLimits::default(), &pairs(&[(key, value)])).unwrap_err();
+            assert!(error.contains(key) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one_only() {
+        for (wide, narrow, yes) in [
+            (">", "a.*.>", true),
+            ("a.>", "a.b", true),
+            ("a.*", "a.b", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.b", "a.*", false),
+            ("a.>", "a", false),
+            ("a", "a", true),
+        ] {
+            assert_eq!(covers(wide, narrow), yes, "{wide} covers {narrow}");
+        }
+    }
+
+    #[test]
+    fn bad_configurations_are_refused() {
+        let one = |name: &str| HandlerConfig::bytes(name, Vec::new());
+        let refused = |c: EngineConfig, why: &str| {
+            let error = c.check().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        refused(EngineConfig::new(), "no handler");
+        refused(
+            EngineConfig::new().handler(one("a")).shards(0),
+            "shards is 0",
+        );
+        refused(
+            EngineConfig::new().handler(one("a")).shards(SHARDS_MAX + 1),
+            "shards is 17",
+        );
+        refused(
+            EngineConfig::new().handler(one("a")).handler(one("a")),
+            "two handlers are named \"a\"",
+        );
+        refused(
+            EngineConfig::new().handler(one("a").subject("x..y")),
+            "x..y",
+        );
+        EngineConfig::new()
+            .handler(one("a").subject("x.*"))
+            .shards(SHARDS_MAX)
+            .check()
+            .unwrap();
+    }
+}

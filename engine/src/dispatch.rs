@@ -1,0 +1,257 @@
+//! The threads of an engine: one a shard, pinned and parked; and the ticker, by which deadlines are kept.
+//!
+//! Owns starting, parking and ending them. A shard that panics fails the engine, and no other part of the process.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+use parking_lot::Mutex;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::clock;
+use crate::error::{Refusal, StartError};
+use crate::guest::wait::Unpark;
+use crate::shard::{Guest, Next, Shard, Transport};
+
+const RUNNING: u8 = 0;
+const DRAINING: u8 = 1;
+const STOPPING: u8 = 2;
+const FAILED: u8 = 3;
+
+/// Whether an engine runs, seen by its handles and its threads.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    state: AtomicU8,
+    failure: Mutex<Option<String>>,
+}
+
+impl State {
+    /// Whether publishers may publish; the reason if not.
+    pub(crate) fn open(&self) -> Result<(), Refusal> {
+        match self.state.load(Ordering::Acquire) {
+            RUNNING => Ok(()),
+            FAILED => Err(Refusal::Failed(self.failure().unwrap_or_default())),
+            _ => Err(Refusal::Stopping),
+        }
+    }
+
+    /// Ends publishing; what is in flight goes on.
+    pub(crate) fn drain(&self) {
+        let _ = self
+            .state
+            .compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Ends all threads after their turn.
+    pub(crate) fn stop(&self) {
+        let _ = self.state.fetch_max(STOPPING, Ordering::AcqRel);
+    }
+
+    /// Ends all threads since one has failed. The first reason stays.
+    fn fail(&self, why: String) {
+        self.failure.lock().get_or_insert(why);
+        self.state.store(FAILED, Ordering::Release);
+    }
+
+    /// Whether threads are to end.
+    pub(crate) fn ends(&self) -> bool {
+        self.state.load(Ordering::Acquire) >= STOPPING
+    }
+
+    /// Why the engine has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+}
+
+/// Wakes a parked shard: one load when it runs.
+pub(crate) struct Unparker {
+    parked: AtomicBool,
+    waker: Waker,
+}
+
+impl Unpark for Unparker {
+    fn unpark(&self) {
+        // The message was put into a queue before; the shard says that it parks, then looks into the queues once more. The
+        // fences order each side's write before its read, so one of them sees the other's.
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
+            // It fails only if the poller is gone, and then nobody is parked.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// A thread's place to rest: a poller, so that a later transport's sockets wake it too.
+pub(crate) struct Parker {
+    poll: Poll,
+    events: Events,
+    unparker: Arc<Unparker>,
+}
+
+impl Parker {
+    /// A new one; its waker is [`Parker::unparker`].
+    pub(crate) fn new() -> Result<Self, StartError> {
+        let refused = |error: std::io::Error| StartError::System {
+            what: "a poller",
+            detail: error.to_string(),
+        };
+        let poll = Poll::new().map_err(refused)?;
+        let waker = Waker::new(poll.registry(), Token(0)).map_err(refused)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(16),
+            unparker: Arc::new(Unparker {
+                parked: AtomicBool::new(false),
+                waker,
+            }),
+        })
+    }
+
+    /// What wakes it.
+    pub(crate) fn unparker(&self) -> Arc<Unparker> {
+        Arc::clone(&self.unparker)
+    }
+
+    /// Rests until woken or due, unless `stirred` says that something came meanwhile.
+    fn park(&mut self, due: Option<Instant>, stirred: impl FnOnce(Instant) -> bool) {
+        self.unparker.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let now = clock::now();
+        if !stirred(now) {
+            let timeout = due.map(|due| due.saturating_duration_since(now));
+            // An interrupted wait is a wake-up without a reason: the next turn finds nothing and parks again.
+            let _ = self.poll.poll(&mut self.events, timeout);
+        }
+        self.unparker.parked.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Runs a shard on a thread of its own until the engine ends.
+pub(crate) fn spawn<G, T>(
+    index: usize,
+    pin: bool,
+    parker: Parker,
+    state: Arc<State>,
+    ended: impl FnOnce() + Send + 'static,
+    shard: impl FnOnce() -> Shard<G, T> + Send + 'static,
+) -> Result<JoinHandle<()>, StartError>
+where
+    G: Guest,
+    T: Transport,
+{
+    thread(format!("millpond-shard-{index}"), move || {
+        if pin {
+            pin_to(index);
+        }
+        let run = AssertUnwindSafe(|| run(shard(), parker, &state));
+        if let Err(panic) = catch_unwind(run) {
+            let why = format!("shard {index} panicked: {}", panic_text(&*panic));
+            tracing::error!("{why}");
+            state.fail(why);
+        }
+        ended();
+    })
+}
+
+/// The loop of a shard's thread.
+fn run<G: Guest, T: Transport>(mut shard: Shard<G, T>, mut parker: Parker, state: &State) {
+    while !state.ends() {
+        match shard.turn(clock::now()) {
+            Next::Again => {}
+            Next::Rest(due) => parker.park(due, |now| state.ends() || shard.stirred(now)),
+        }
+    }
+    tracing::debug!(waiting = shard.waiting(), "shard ended");
+}
+
+/// Runs `tick` about every `period` on a thread of its own until the engine ends.
+pub(crate) fn spawn_ticker(
+    period: Duration,
+    state: Arc<State>,
+    tick: impl Fn(Instant) + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    thread("millpond-ticker".into(), move || {
+        while !state.ends() {
+            std::thread::park_timeout(period);
+            tick(clock::now());
+        }
+    })
+}
+
+fn thread(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| StartError::System {
+            what: "a thread",
+            detail: error.to_string(),
+        })
+}
+
+/// Pins this thread to the `index`-th of the cores that it may run on. One that can't be pinned runs all the same.
+fn pin_to(index: usize) {
+    let pinned = sched_getaffinity(None).and_then(|allowed| {
+        let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|core| allowed.is_set(*core))
+            .collect();
+        let mut one = CpuSet::new();
+        one.set(cores[index % cores.len().max(1)]);
+        sched_setaffinity(None, &one)
+    });
+    if let Err(error) = pinned {
+        tracing::warn!(shard = index, %error, "a shard's thread could not be pinned");
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_stays_and_names_the_first_reason() {
+        let state = State::default();
+        state.open().unwrap();
+        state.drain();
+        assert_eq!(state.open(), Err(Refusal::Stopping));
+        assert!(!state.ends());
+        state.fail("shard 1 panicked: x".into());
+        state.fail("shard 0 panicked: y".into());
+        state.stop();
+        state.drain();
+        assert_eq!(
+            state.open(),
+            Err(Refusal::Failed("shard 1 panicked: x".into()))
+        );
+        assert!(state.ends());
+    }
+
+    #[test]
+    fn a_parked_thread_is_woken_and_what_came_before_is_not_missed() {
+        let mut parker = Parker::new().unwrap();
+        let unparker = parker.unparker();
+        parker.park(None, |_| true);
+        let waker = std::thread::spawn(move || {
+            while !unparker.parked.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            unparker.unpark();
+        });
+        parker.park(None, |_| false);
+        waker.join().unwrap();
+    }
+}

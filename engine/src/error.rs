@@ -1,0 +1,159 @@
+//! Errors of the engine's boundary: starting it, and publishing to it. What a guest does wrong is a [`crate::Fault`], not an error.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::limits::MemorySum;
+use crate::message::Message;
+use crate::subject::SubjectError;
+
+/// Why an engine did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration contradicts itself or a limit's range.
+    #[error("bad configuration: {0}")]
+    Config(String),
+    /// A component can't be used.
+    #[error("{}: {cause}", .path.display())]
+    Component {
+        /// Its file, or its handler's name where it came as bytes.
+        path: PathBuf,
+        /// Why.
+        cause: ComponentError,
+    },
+    /// A component's `configure` did not give a configuration that can be used.
+    #[error("{}: configure {reason}", .path.display())]
+    Configure {
+        /// Its file, or its handler's name where it came as bytes.
+        path: PathBuf,
+        /// What it did instead.
+        reason: String,
+    },
+    /// The configuration can need more memory than there is.
+    #[error("the configuration can need {} MiB, of {} MiB that may be used: {sum}; lower the largest of these terms or raise `memory_bytes_max`", .sum.total().div_ceil(1 << 20), .available >> 20)]
+    Memory {
+        /// The sum, term by term.
+        sum: MemorySum,
+        /// Bytes that may be used.
+        available: u64,
+    },
+    /// The system refused a thread, a poller or the pool's address space.
+    #[error("the system refused {what}: {detail}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        detail: String,
+    },
+}
+
+/// Why a component can't be used.
+#[derive(Debug, Error)]
+pub enum ComponentError {
+    /// Its file can't be read.
+    #[error("can't be read: {0}")]
+    Read(std::io::Error),
+    /// It is a core module.
+    #[error(
+        "is a core module, not a component; make a component of it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// It is no WebAssembly, or one that the runtime refuses.
+    #[error("is not a component that can be run: {0}")]
+    Invalid(String),
+    /// It exports none of the contracts.
+    #[error("exports no contract that is known here (it exports {}); known are {known}", if .exports.is_empty() { "nothing".to_owned() } else { .exports.join(", ") })]
+    NoContract {
+        /// The interfaces it does export.
+        exports: Vec<String>,
+        /// The contracts.
+        known: String,
+    },
+    /// It imports something that nobody provides.
+    #[error("imports {import}, which nobody provides here: {detail}")]
+    Import {
+        /// The import.
+        import: String,
+        /// What the linker said.
+        detail: String,
+    },
+    /// It starts with more memory than its handler may have.
+    #[error(
+        "starts with {bytes} bytes of memory, above its limit of {max} bytes; raise `memory_bytes_max` to load it"
+    )]
+    Memory {
+        /// What it starts with.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// It needs more memories or tables than the pool's slots have.
+    #[error("needs {needs} {what}, above the limit of {max}; raise `{what}_max` to load it")]
+    Slots {
+        /// `memories` or `tables`.
+        what: &'static str,
+        /// What it needs.
+        needs: u32,
+        /// The limit.
+        max: u32,
+    },
+}
+
+/// Why a message was not taken. The message comes back with it.
+#[derive(Debug, Error)]
+#[error("{reason}")]
+pub struct PublishError {
+    /// Why.
+    pub reason: Refusal,
+    /// The message, as it was given.
+    pub message: Box<Message>,
+}
+
+/// Why something was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// A handler or the shard's inbox has as much in flight as it may have; try again later.
+    #[error("full: {0}")]
+    Full(&'static str),
+    /// Nobody listens on the subject, and somebody must (a request).
+    #[error("nobody listens on {0:?}")]
+    NoResponders(String),
+    /// The subject or pattern can't be used.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The engine is draining or has stopped.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// A shard has failed, and the engine with it.
+    #[error("the engine has failed: {0}")]
+    Failed(String),
+}
+
+/// Why a request has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// The request was not taken.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No reply came in time.
+    #[error("no reply within {0:?}")]
+    Timeout(Duration),
+}
+
+/// Why a drain did not end well.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DrainError {
+    /// Messages were still in flight when the time was over.
+    #[error("{in_flight} messages were still in flight after {after:?}")]
+    Timeout {
+        /// How many.
+        in_flight: u64,
+        /// The time that was given.
+        after: Duration,
+    },
+    /// A shard has failed, and the engine with it.
+    #[error("the engine has failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,254 @@
+//! Loading a component: compiling it, detecting its contract, linking it once.
+
+use std::fs;
+
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, error::Context as _};
+
+use super::contract::messaging::Exports;
+use super::contract::{Contract, waits};
+use super::host::Host;
+use super::{HostLinker, wasi};
+use crate::config::{HandlerConfig, Source};
+use crate::error::{ComponentError, StartError};
+use crate::limits::{EngineLimits, Footprint};
+
+/// How a handler's component is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// On the shard's stack: nothing it imports waits.
+    Direct,
+    /// On a fiber, so that the shard goes on while it waits.
+    Fiber,
+}
+
+/// An import, and whether anything provides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The interface.
+    pub name: String,
+    /// Whether a handler's grants decide what it may do, or it is there for all.
+    pub granted: bool,
+}
+
+/// A component, compiled and linked once: an instance of it costs no look-up by name.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) pre: InstancePre<Host>,
+    pub(crate) contract: Contract,
+    pub(crate) exports: Exports,
+    pub(crate) way: Way,
+    pub(crate) wasi: bool,
+    pub(crate) image_bytes: u64,
+    pub(crate) memories: u32,
+}
+
+impl Loaded {
+    /// Reads, compiles, detects and links the component of a handler.
+    pub(crate) fn load(
+        engine: &Engine,
+        handler: &HandlerConfig,
+        limits: &EngineLimits,
+    ) -> Result<Self, StartError> {
+        let at = |cause| StartError::Component {
+            path: handler.path(),
+            cause,
+        };
+        let component = compile(engine, &handler.source).map_err(at)?;
+        Self::link(engine, &component, handler.limits.memory_bytes_max, limits).map_err(at)
+    }
+
+    fn link(
+        engine: &Engine,
+        component: &Component,
+        memory_bytes_max: usize,
+        limits: &EngineLimits,
+    ) -> Result<Self, ComponentError> {
+        let required = component.resources_required().ok_or_else(|| {
+            ComponentError::Invalid(
+                "it imports core modules, so what it needs can't be known".into(),
+            )
+        })?;
+        check_slots("memories", required.num_memories, limits.memories_max)?;
+        check_slots("tables", required.num_tables, limits.tables_max)?;
+        let contract = Contract::detect(component).ok_or_else(|| no_contract(engine, component))?;
+        let exports = Exports::find(component, contract.interface())
+            .ok_or_else(|| no_contract(engine, component))?;
+        let ty = component.component_type();
+        let way = match ty
+            .imports(engine)
+            .any(|(name, import)| waits(name, &import.ty, engine))
+        {
+            true => Way::Fiber,
+            false => Way::Direct,
+        };
+        let wasi = ty.imports(engine).any(|(name, _)| is_wasi(name));
+        let pre = linker(engine, contract, wasi)
+            .and_then(|linker| linker.instantiate_pre(component))
+            .map_err(|error| missing_import(engine, component, &error))?;
+        let largest = required.max_initial_memory_size.unwrap_or(0);
+        if largest > memory_bytes_max as u64 {
+            return Err(ComponentError::Memory {
+                bytes: largest,
+                max: memory_bytes_max as u64,
+            });
+        }
+        Ok(Self {
+            pre,
+            contract,
+            exports,
+            way,
+            wasi,
+            // At most: Wasmtime tells the largest memory and their number, and no more.
+            image_bytes: largest * u64::from(required.num_memories),
+            memories: required.num_memories,
+        })
+    }
+
+    /// What it adds to the memory sum.
+    pub(crate) fn footprint(&self, handler: &HandlerConfig) -> Footprint {
+        Footprint {
+            limits: handler.limits.clone(),
+            image_bytes: self.image_bytes,
+            memories: u64::from(self.memories),
+            fibers: self.way == Way::Fiber,
+        }
+    }
+}
+
+fn is_wasi(import: &str) -> bool {
+    import.starts_with("wasi:") && !import.starts_with("wasi:messaging/")
+}
+
+fn check_slots(what: &'static str, needs: u32, max: u32) -> Result<(), ComponentError> {
+    if needs > max {
+        return Err(ComponentError::Slots { what, needs, max });
+    }
+    Ok(())
+}
+
+/// The linker of a contract; with WASI only where the component imports it.
+fn linker(engine: &Engine, contract: Contract, wasi: bool) -> wasmtime::Result<HostLinker> {
+    let mut linker = HostLinker::new(engine);
+    contract.link(&mut linker)?;
+    if wasi {
+        wasi::link(&mut linker).context("linking WASI")?;
+    }
+    Ok(linker)
+}
+
+fn compile(engine: &Engine, source: &Source) -> Result<Component, ComponentError> {
+    let bytes = match source {
+        Source::File(path) => &fs::read(path).map_err(ComponentError::Read)?,
+        Source::Bytes(bytes) => bytes,
+    };
+    match bytes.get(..8) {
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(ComponentError::CoreModule),
+        Some([0, b'a', b's', b'm', ..]) => Component::new(engine, bytes)
+            .map_err(|error| ComponentError::Invalid(format!("{error:#}"))),
+        _ => Err(ComponentError::Invalid(
+            "it does not begin as WebAssembly does".into(),
+        )),
+    }
+}
+
+fn no_contract(engine: &Engine, component: &Component) -> ComponentError {
+    ComponentError::NoContract {
+        exports: component
+            .component_type()
+            .exports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect(),
+        known: Contract::ALL.map(Contract::interface).join(", "),
+    }
+}
+
+/// Names the import that a linker has not: the linker's own words begin with it.
+fn missing_import(
+    engine: &Engine,
+    component: &Component,
+    error: &wasmtime::Error,
+) -> ComponentError {
+    let detail = format!("{error:#}");
+    let ty = component.component_type();
+    let named = ty
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .find(|name| detail.contains(&format!("`{name}`")));
+    ComponentError::Import {
+        import: named.unwrap_or_else(|| "something".into()),
+        detail,
+    }
+}
+
+/// What a component is, for a person: see [`inspect`].
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// Its contract.
+    pub contract: Contract,
+    /// Its imports.
+    pub imports: Vec<Import>,
+    /// How it is called.
+    pub way: Way,
+    /// Memories of an instance.
+    pub memories: u32,
+    /// Bytes of memory that a new instance has, at most.
+    pub memory_bytes: u64,
+    /// Bytes of the component.
+    pub component_bytes: u64,
+    /// Bytes of its compiled code.
+    pub compiled_bytes: u64,
+}
+
+/// Says what a component is and how it would be run, without running any of it.
+///
+/// # Errors
+/// What makes it unusable.
+pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
+    let config = crate::EngineConfig::new().shards(1);
+    let engine = super::runtime::engine(&config, super::runtime::choose_reset(config.reset)?)?;
+    let at = |cause| StartError::Component {
+        path: handler.path(),
+        cause,
+    };
+    let component = compile(&engine, &handler.source).map_err(at)?;
+    let loaded = Loaded::link(
+        &engine,
+        &component,
+        handler.limits.memory_bytes_max,
+        &config.limits,
+    )
+    .map_err(at)?;
+    let imports = component
+        .component_type()
+        .imports(&engine)
+        .map(|(name, _)| import(name))
+        .collect();
+    let invalid = |error: wasmtime::Error| at(ComponentError::Invalid(format!("{error:#}")));
+    Ok(Inspection {
+        contract: loaded.contract,
+        imports,
+        way: loaded.way,
+        memories: loaded.memories,
+        memory_bytes: loaded.image_bytes,
+        component_bytes: match &handler.source {
+            Source::File(path) => fs::metadata(path).map_or(0, |m| m.len()),
+            Source::Bytes(bytes) => bytes.len() as u64,
+        },
+        compiled_bytes: component.serialize().map_err(invalid)?.len() as u64,
+    })
+}
+
+/// Whether an import does anything without a grant.
+fn import(name: &str) -> Import {
+    let needs_grant = [
+        "wasi:filesystem/",
+        "wasi:sockets/",
+        "wasi:messaging/producer",
+        "wasi:messaging/consumer",
+    ];
+    Import {
+        name: name.to_owned(),
+        granted: !needs_grant.iter().any(|prefix| name.starts_with(prefix)),
+    }
+}

@@ -1,0 +1,78 @@
+//! Contracts: the WIT worlds that a component may export, detected from its type and never configured.
+//!
+//! One file a contract below this folder, none of which knows another; this one holds the list.
+
+pub(crate) mod messaging;
+
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+
+use self::messaging::{Handles, Resources, Revision};
+
+/// A contract in one of its revisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    /// `wasi:messaging/messaging-guest` without a version (June 2023): clients and errors are `u32` handles.
+    Messaging2023,
+    /// `wasi:messaging/messaging-guest@0.1.0`: clients and errors are resources.
+    Messaging010,
+    /// `wasi:messaging/messaging-guest@0.2.0-draft` of February 2024: the shape of 0.1.0.
+    Messaging020Draft,
+}
+
+impl Contract {
+    /// All, in the order in which a component is asked for them.
+    pub const ALL: [Self; 3] = [
+        Self::Messaging2023,
+        Self::Messaging010,
+        Self::Messaging020Draft,
+    ];
+
+    /// The interface that a component of this contract exports.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Messaging2023 => "wasi:messaging/messaging-guest",
+            Self::Messaging010 => "wasi:messaging/messaging-guest@0.1.0",
+            Self::Messaging020Draft => "wasi:messaging/messaging-guest@0.2.0-draft",
+        }
+    }
+
+    /// What follows the interface's name in those that come with it.
+    pub(crate) fn version(self) -> &'static str {
+        self.interface()
+            .split_once("messaging-guest")
+            .map_or("", |(_, version)| version)
+    }
+
+    /// Which contract a component has, from the names of its exports.
+    pub(crate) fn detect(component: &Component) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|c| component.get_export_index(None, c.interface()).is_some())
+    }
+
+    /// Adds what a component of this contract may import to a linker.
+    pub(crate) fn link(self, linker: &mut super::HostLinker) -> wasmtime::Result<()> {
+        match self {
+            Self::Messaging2023 => messaging::link::<Handles>(linker, self.version()),
+            Self::Messaging010 | Self::Messaging020Draft => {
+                messaging::link::<Resources>(linker, self.version())?;
+                Resources::link_types(linker, self.version())
+            }
+        }
+    }
+}
+
+/// The functions of this import that wait: a component that imports one is called on a fiber.
+pub(crate) fn waits(interface: &str, item: &ComponentItem, engine: &wasmtime::Engine) -> bool {
+    if interface.starts_with("wasi:") && !interface.starts_with("wasi:messaging/") {
+        return true;
+    }
+    let ComponentItem::ComponentInstance(instance) = item else {
+        return false;
+    };
+    instance
+        .exports(engine)
+        .any(|(name, _)| messaging::WAITING.contains(&name))
+}

@@ -1,0 +1,481 @@
+//! What the host keeps for one instance: the state behind its imports while it is called.
+//!
+//! Owns the held effects of the running call, the instance's memory meter and its handles. Knows the broker only as a [`Port`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
+use super::handles::Handles;
+use super::wait::{Sleep, Wait};
+use super::wasi::Wasi;
+use crate::batch::Batch;
+use crate::config::Grants;
+use crate::error::Refusal;
+use crate::limits::HandlerLimits;
+use crate::message::{Format, Message};
+use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
+use crate::subject::{check_pattern, check_subject};
+
+/// What a guest's imports need of a broker, seen from one shard.
+pub(crate) trait Port: Send + Sync {
+    /// Whether a send to this subject could be taken now.
+    fn admits(&self, subject: &str) -> Result<(), Refusal>;
+    /// Subscribes for as long as the feed lives; the waker is woken when a message comes.
+    fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal>;
+}
+
+/// Messages of an ephemeral subscription.
+pub(crate) trait Feed: Send {
+    /// The next one, if it has come.
+    fn next(&mut self) -> Option<Message>;
+}
+
+/// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) limits: HandlerLimits,
+    pub(crate) grants: Grants,
+    pub(crate) port: Arc<dyn Port>,
+    /// Whether its component imports WASI: only then a context for it is built.
+    pub(crate) wasi: bool,
+}
+
+/// Why a host function did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The guest gets an error with this reason and goes on.
+    Refused(String),
+    /// The call ends.
+    Ended(wasmtime::Error),
+}
+
+impl From<HoldError> for CallError {
+    fn from(error: HoldError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.to_string())
+    }
+}
+
+/// A message record as a guest passed it.
+#[derive(Debug)]
+pub(crate) struct LiftedMessage {
+    pub(crate) data: Vec<u8>,
+    pub(crate) format: Format,
+    pub(crate) metadata: Option<Vec<(String, String)>>,
+}
+
+/// Resources that the guest holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) clients: i64,
+    pub(crate) errors: i64,
+}
+
+/// Counts an instance's memory against its handler's limit, all memories together.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    bytes: usize,
+    bytes_max: usize,
+    elements_max: usize,
+    /// Whether growth was refused: a trap after that is for want of memory.
+    pub(crate) denied: bool,
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let after = self.bytes + (desired - current);
+        let granted = after <= self.bytes_max;
+        self.denied |= !granted;
+        if granted {
+            self.bytes = after;
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = desired <= self.elements_max;
+        self.denied |= !granted;
+        Ok(granted)
+    }
+}
+
+/// The running call of an instance.
+struct Call {
+    batch: Arc<Batch>,
+    /// Lent to the host function that fills it, while it does.
+    outbox: Option<Box<Outbox>>,
+}
+
+/// The state of one instance.
+pub(crate) struct Host {
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) meter: Meter,
+    /// Of the revision whose clients and errors are handles.
+    pub(crate) handles: Handles,
+    /// Of the revisions whose clients and errors are resources.
+    pub(crate) live: Live,
+    /// The reason of the latest error that was given to the guest.
+    pub(crate) trace: String,
+    pub(crate) wasi: Option<Box<Wasi>>,
+    /// The running call: none while the instance is ready, and none in `configure`.
+    call: Option<Call>,
+    wait: Option<Arc<Wait>>,
+}
+
+impl Host {
+    /// For an instance that is about to be made.
+    pub(crate) fn new(profile: &Arc<Profile>) -> Self {
+        Self {
+            meter: Meter {
+                bytes: 0,
+                bytes_max: profile.limits.memory_bytes_max,
+                elements_max: profile.limits.table_elements_max,
+                denied: false,
+            },
+            profile: Arc::clone(profile),
+            handles: Handles::default(),
+            live: Live::default(),
+            trace: String::new(),
+            wasi: profile
+                .wasi
+                .then(|| Box::new(Wasi::new(&profile.name, &profile.grants.env))),
+            call: None,
+            wait: None,
+        }
+    }
+
+    /// Begins a call.
+    pub(crate) fn begin(&mut self, batch: Arc<Batch>, outbox: Box<Outbox>) {
+        assert!(self.call.is_none(), "an instance is called once");
+        self.call = Some(Call {
+            batch,
+            outbox: Some(outbox),
+        });
+    }
+
+    /// Lets the call's host functions wait.
+    pub(crate) fn set_wait(&mut self, wait: Arc<Wait>) {
+        self.wait = Some(wait);
+    }
+
+    /// The call's waits, where it is on a fiber.
+    pub(crate) fn wait(&self) -> Option<&Arc<Wait>> {
+        self.wait.as_ref()
+    }
+
+    /// Ends the call: what it held.
+    pub(crate) fn end(&mut self) -> Option<Box<Outbox>> {
+        self.call.take().and_then(|call| call.outbox)
+    }
+
+    /// How long `subscribe-receive` waits.
+    pub(crate) fn receive_wait_max(&self) -> Duration {
+        self.profile.limits.receive_wait_max
+    }
+
+    /// Whether the guest may connect to this broker.
+    pub(crate) fn connect(&self, name: &str) -> Result<(), CallError> {
+        if self.profile.grants.allows_broker(name) {
+            return Ok(());
+        }
+        Err(CallError::Refused(format!(
+            "broker {name:?} is not granted to this handler"
+        )))
+    }
+
+    /// Whether the guest may send to this subject, and whether there is room for it.
+    pub(crate) fn admits_send(&self, subject: &str) -> Result<(), CallError> {
+        check_subject(subject).map_err(Refusal::from)?;
+        let call = self.running("send")?;
+        let is_reply = || {
+            call.batch
+                .messages
+                .iter()
+                .any(|m| m.reply_to() == Some(subject))
+        };
+        if !self.profile.grants.allows_send(subject) && !is_reply() {
+            return Err(CallError::Refused(format!(
+                "sending to {subject:?} is not granted to this handler"
+            )));
+        }
+        Ok(self.profile.port.admits(subject)?)
+    }
+
+    /// Lends the outbox of the running call; [`Host::put_outbox`] puts it back.
+    pub(crate) fn take_outbox(&mut self) -> Result<Box<Outbox>, CallError> {
+        let outbox = self.call.as_mut().and_then(|call| call.outbox.take());
+        outbox.ok_or_else(|| not_in_configure("send"))
+    }
+
+    /// Puts the outbox back.
+    pub(crate) fn put_outbox(&mut self, outbox: Box<Outbox>) {
+        if let Some(call) = &mut self.call {
+            call.outbox = Some(outbox);
+        }
+    }
+
+    /// Holds an update of the handler's configuration.
+    pub(crate) fn update(&mut self, update: GuestConfiguration) -> Result<(), CallError> {
+        self.running("update-guest-configuration")?;
+        for channel in &update.channels {
+            check_pattern(channel).map_err(Refusal::from)?;
+            if !self.profile.grants.allows_subscribe(channel) {
+                return Err(CallError::Refused(format!(
+                    "subscribing to {channel:?} is not granted to this handler"
+                )));
+            }
+        }
+        let mut limits = self.profile.limits.clone();
+        let unknown =
+            crate::config::tighten(&mut limits, &update.extensions).map_err(CallError::Refused)?;
+        super::warn_unknown(&self.profile.name, &unknown);
+        self.outbox("update-guest-configuration")?
+            .set_update(update);
+        Ok(())
+    }
+
+    /// Marks the message of the batch that a guest means.
+    pub(crate) fn settle(&mut self, message: &LiftedMessage, mark: Mark) -> Result<(), CallError> {
+        let name = match mark {
+            Mark::Completed => "complete-message",
+            Mark::Abandoned => "abandon-message",
+        };
+        let batch = Arc::clone(&self.running(name)?.batch);
+        let outbox = self.outbox(name)?;
+        let index = find(&batch.messages, outbox, message).map_err(CallError::Refused)?;
+        outbox.set_mark(index, mark);
+        Ok(())
+    }
+
+    /// Subscribes until a message comes or the time is over.
+    pub(crate) fn receive(&self, pattern: &str, wait_max: Duration) -> Result<Receive, CallError> {
+        check_pattern(pattern).map_err(Refusal::from)?;
+        self.running("subscribe-receive")?;
+        if !self.profile.grants.allows_subscribe(pattern) {
+            return Err(CallError::Refused(format!(
+                "subscribing to {pattern:?} is not granted to this handler"
+            )));
+        }
+        let wait = self
+            .wait
+            .as_ref()
+            .ok_or_else(|| not_in_configure("subscribe-receive"))?;
+        let feed = self
+            .profile
+            .port
+            .subscribe(pattern, Waker::from(Arc::clone(wait)))?;
+        Ok(Receive {
+            feed,
+            until: wait.sleep(wait.now() + wait_max),
+            messages_max: self.profile.limits.batch_messages_max,
+        })
+    }
+
+    fn running(&self, what: &str) -> Result<&Call, CallError> {
+        self.call.as_ref().ok_or_else(|| not_in_configure(what))
+    }
+
+    fn outbox(&mut self, what: &str) -> Result<&mut Outbox, CallError> {
+        let outbox = self
+            .call
+            .as_mut()
+            .and_then(|call| call.outbox.as_deref_mut());
+        outbox.ok_or_else(|| not_in_configure(what))
+    }
+}
+
+fn not_in_configure(what: &str) -> CallError {
+    CallError::Refused(format!(
+        "{what} can only be called while messages are handled"
+    ))
+}
+
+/// The place in the batch of the message that a guest means: by its id; without one, by its own headers, data and format; without
+/// metadata, by data and format. The first that is not settled yet.
+fn find(batch: &[Message], outbox: &Outbox, given: &LiftedMessage) -> Result<usize, String> {
+    let same_body = |m: &Message| m.payload() == given.data && m.format() == given.format;
+    let id = given
+        .metadata
+        .as_ref()
+        .and_then(|pairs| pairs.iter().find(|(key, _)| key == ID));
+    let mut settled = false;
+    for (index, message) in batch.iter().enumerate() {
+        let meant = match (id, &given.metadata) {
+            (Some((_, id)), _) => id_is(message, id),
+            (None, Some(pairs)) => same_body(message) && same_headers(message, pairs),
+            (None, None) => same_body(message),
+        };
+        if meant && outbox.mark(index).is_none() {
+            return Ok(index);
+        }
+        settled |= meant;
+    }
+    Err(match settled {
+        true => "the message is settled already".to_owned(),
+        false => "the message is not one of this call".to_owned(),
+    })
+}
+
+fn id_is(message: &Message, id: &str) -> bool {
+    let mut own = String::with_capacity(16);
+    push_id(&mut own, message.id);
+    own == id
+}
+
+/// Whether these pairs, but for the host's own, are the message's headers.
+fn same_headers(message: &Message, pairs: &[(String, String)]) -> bool {
+    let own = pairs
+        .iter()
+        .filter(|(key, _)| ![CHANNEL, ID, REPLY_TO].contains(&key.as_str()));
+    own.map(|(key, value)| (key.as_str(), value.as_str()))
+        .eq(message.headers())
+}
+
+/// Ready with the messages that have come, or with none at its time.
+pub(crate) struct Receive {
+    feed: Box<dyn Feed>,
+    until: Sleep,
+    messages_max: usize,
+}
+
+impl Future for Receive {
+    type Output = Vec<Message>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<Message>> {
+        let this = &mut *self;
+        let mut messages = Vec::new();
+        while messages.len() < this.messages_max
+            && let Some(message) = this.feed.next()
+        {
+            messages.push(message);
+        }
+        if !messages.is_empty() {
+            return Poll::Ready(messages);
+        }
+        Pin::new(&mut this.until).poll(cx).map(|()| Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::OutboxBound;
+
+    fn batch(payloads: &[&str]) -> Vec<Message> {
+        payloads
+            .iter()
+            .zip(1..)
+            .map(|(p, id)| {
+                let mut m = Message::builder("s")
+                    .header("k", "v")
+                    .payload(p.as_bytes())
+                    .unwrap();
+                m.id = id;
+                m
+            })
+            .collect()
+    }
+
+    fn outbox(messages: usize) -> Outbox {
+        let bound = OutboxBound {
+            messages_max: 1,
+            bytes_max: 1,
+        };
+        let mut outbox = Outbox::new(bound);
+        outbox.open(bound, messages);
+        outbox
+    }
+
+    fn given(data: &str, metadata: Option<&[(&str, &str)]>) -> LiftedMessage {
+        LiftedMessage {
+            data: data.into(),
+            format: Format::Raw,
+            metadata: metadata.map(|m| {
+                m.iter()
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_message_is_recognised_by_id_then_as_a_whole_then_by_data() {
+        let (batch, mut o) = (batch(&["x", "x", "y"]), outbox(3));
+        let by_id = given(
+            "anything",
+            Some(&[("channel", "s"), ("id", "0000000000000002")]),
+        );
+        assert_eq!(find(&batch, &o, &by_id), Ok(1));
+        let whole = given("x", Some(&[("k", "v")]));
+        assert_eq!(find(&batch, &o, &whole), Ok(0));
+        assert!(find(&batch, &o, &given("x", Some(&[("k", "other")]))).is_err());
+        o.set_mark(0, Mark::Completed);
+        assert_eq!(
+            find(&batch, &o, &given("x", None)),
+            Ok(1),
+            "the first unsettled one"
+        );
+        assert_eq!(find(&batch, &o, &given("y", None)), Ok(2));
+    }
+
+    #[test]
+    fn a_foreign_or_settled_message_is_an_error() {
+        let (batch, mut o) = (batch(&["x"]), outbox(1));
+        assert!(
+            find(&batch, &o, &given("z", None))
+                .unwrap_err()
+                .contains("not one of this call")
+        );
+        let forged = given("x", Some(&[("id", "00000000000000ff")]));
+        assert!(
+            find(&batch, &o, &forged)
+                .unwrap_err()
+                .contains("not one of this call")
+        );
+        o.set_mark(0, Mark::Abandoned);
+        assert!(
+            find(&batch, &o, &given("x", None))
+                .unwrap_err()
+                .contains("settled already")
+        );
+    }
+
+    #[test]
+    fn memory_is_counted_over_all_memories_at_the_limit_and_one_over() {
+        let mut meter = Meter {
+            bytes: 0,
+            bytes_max: 300,
+            elements_max: 10,
+            denied: false,
+        };
+        assert!(meter.memory_growing(0, 100, None).unwrap());
+        assert!(meter.memory_growing(0, 150, None).unwrap());
+        assert!(meter.memory_growing(100, 150, None).unwrap());
+        assert!(!meter.denied);
+        assert!(!meter.memory_growing(150, 151, None).unwrap());
+        assert!(meter.denied);
+        assert!(meter.table_growing(0, 10, None).unwrap());
+        assert!(!meter.table_growing(10, 11, None).unwrap());
+    }
+}

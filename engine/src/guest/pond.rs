@@ -1,0 +1,203 @@
+//! The pond: ready instances, made while no message waits, and used ones, dropped after their settlements are out.
+//!
+//! Owns one shard's share of the pool's slots. They go to who needs them: when none is free, used instances go first, then
+//! ready ones of other handlers; only then does a batch wait.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::component::Instance;
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
+
+use super::component::Way;
+use super::host::Host;
+use super::{Kind, fault};
+use crate::message::HandlerId;
+use crate::metrics::ShardMetrics;
+use crate::outcome::{Fault, FaultKind};
+
+/// An instance that has never been called.
+pub(crate) struct Ready {
+    pub(crate) store: Store<Host>,
+    pub(crate) instance: Instance,
+}
+
+/// What became of the wish for an instance.
+pub(crate) enum Taken {
+    /// Here it is.
+    Ready(Ready),
+    /// No slot is free, and none can be freed here.
+    NoSlot,
+    /// It can't be made.
+    Failed(Fault),
+}
+
+/// Why an instance could not be made.
+enum Unmade {
+    NoSlot,
+    Failed(Fault),
+}
+
+/// One shard's instances that are not being called.
+pub(crate) struct Pond {
+    engine: Engine,
+    ready: Vec<Vec<Ready>>,
+    ready_count: usize,
+    ready_max: usize,
+    used: Vec<Store<Host>>,
+    /// Handlers whose stock may be short, looked at in idle turns.
+    short: Vec<HandlerId>,
+    metrics: Arc<ShardMetrics>,
+}
+
+impl Pond {
+    /// For this many handlers, with so many ready instances in all.
+    pub(crate) fn new(
+        engine: Engine,
+        handlers: usize,
+        ready_max: usize,
+        metrics: Arc<ShardMetrics>,
+    ) -> Self {
+        Self {
+            engine,
+            ready: (0..handlers).map(|_| Vec::new()).collect(),
+            ready_count: 0,
+            ready_max,
+            used: Vec::new(),
+            short: (0..handlers as u32).rev().map(HandlerId).collect(),
+            metrics,
+        }
+    }
+
+    /// An instance to call: a ready one, or one made now.
+    pub(crate) fn take(&mut self, id: HandlerId, kind: &Kind) -> Taken {
+        if let Some(ready) = self.ready[id.index()].pop() {
+            self.counted(-1);
+            if self.ready[id.index()].is_empty() {
+                self.short.push(id);
+            }
+            self.metrics.instances_called.add(1);
+            return Taken::Ready(ready);
+        }
+        loop {
+            match make(&self.engine, kind) {
+                Ok(ready) => {
+                    self.metrics.instances_created.add(1);
+                    self.metrics.instances_called.add(1);
+                    return Taken::Ready(ready);
+                }
+                Err(Unmade::NoSlot) if self.free_a_slot(id) => {}
+                Err(Unmade::NoSlot) => return Taken::NoSlot,
+                Err(Unmade::Failed(fault)) => return Taken::Failed(fault),
+            }
+        }
+    }
+
+    /// Keeps a used instance until the turn's settlements are out.
+    pub(crate) fn put_used(&mut self, used: Store<Host>) {
+        self.used.push(used);
+    }
+
+    /// Drops used instances: their memory is reset.
+    pub(crate) fn drop_used(&mut self) {
+        self.used.clear();
+    }
+
+    /// Makes one ready instance of a handler whose stock is short. Whether there may be more to make.
+    pub(crate) fn refill(&mut self, kinds: &[Kind]) -> bool {
+        let Some(&id) = self.short.last() else {
+            return false;
+        };
+        let kind = &kinds[id.index()];
+        let stock = self.ready[id.index()].len();
+        if stock >= kind.profile.limits.ready_instances_max {
+            self.short.pop();
+            return !self.short.is_empty();
+        }
+        if self.ready_count >= self.ready_max {
+            self.short.clear();
+            return false;
+        }
+        match make(&self.engine, kind) {
+            Ok(ready) => {
+                self.metrics.instances_created.add(1);
+                self.ready[id.index()].push(ready);
+                self.counted(1);
+                true
+            }
+            // No slot, or a fault that a call will meet too and settle: this handler waits until its next call.
+            Err(_) => {
+                self.short.pop();
+                !self.short.is_empty()
+            }
+        }
+    }
+
+    /// Frees a slot: a used instance's, else a ready one's of another handler. Whether there was one.
+    fn free_a_slot(&mut self, wanted: HandlerId) -> bool {
+        if !self.used.is_empty() {
+            self.used.clear();
+            return true;
+        }
+        let other = self
+            .ready
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| *index != wanted.index());
+        let Some(dropped) = other
+            .max_by_key(|(_, stock)| stock.len())
+            .and_then(|(_, stock)| stock.pop())
+        else {
+            return false;
+        };
+        drop(dropped);
+        self.counted(-1);
+        self.metrics.instances_discarded.add(1);
+        true
+    }
+
+    fn counted(&mut self, change: isize) {
+        self.ready_count = self
+            .ready_count
+            .checked_add_signed(change)
+            .expect("ready instances are counted as they come and go");
+        self.metrics.instances_ready.set(self.ready_count as u64);
+    }
+}
+
+/// Makes an instance. Its start functions run under the handler's deadline.
+fn make(engine: &Engine, kind: &Kind) -> Result<Ready, Unmade> {
+    let mut store = Store::new(engine, Host::new(&kind.profile));
+    store.limiter(|host| &mut host.meter);
+    store.set_epoch_deadline(kind.deadline_ticks());
+    let made = match kind.loaded.way {
+        Way::Direct => kind.loaded.pre.instantiate(&mut store),
+        Way::Fiber => at_once(kind.loaded.pre.instantiate_async(&mut store)),
+    };
+    match made {
+        Ok(instance) => Ok(Ready { store, instance }),
+        Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Unmade::NoSlot),
+        Err(error) => Err(Unmade::Failed(fault(&error, store.data().meter.denied))),
+    }
+}
+
+/// Instances one handler's component for `configure`.
+pub(crate) fn make_one(engine: &Engine, kind: &Kind) -> Result<Ready, Fault> {
+    make(engine, kind).map_err(|unmade| match unmade {
+        Unmade::NoSlot => Fault::new(
+            FaultKind::Host,
+            "the pool has no free slot; raise `instances_max`",
+        ),
+        Unmade::Failed(fault) => fault,
+    })
+}
+
+/// The result of a future that does not wait: start functions have nothing to wait for.
+fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => wasmtime::bail!("its start function waits, which it may not"),
+    }
+}

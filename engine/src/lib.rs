@@ -1,0 +1,58 @@
+//! Millpond drives message handlers that are WebAssembly components: every batch of messages is handled in an instance that has
+//! never seen another message, and the instance costs next to nothing.
+//!
+//! ```
+//! use std::time::Duration;
+//! use millpond::{Engine, EngineConfig, Grants, HandlerConfig, Message};
+//!
+//! # let echo = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt/echo.wasm");
+//! let handler = HandlerConfig::file("echo", echo).grants(Grants::all());
+//! let engine = Engine::start(EngineConfig::new().handler(handler))?;
+//!
+//! let reply = engine.request(&Message::new("echo", b"hello")?, Duration::from_secs(5))?;
+//! assert_eq!(reply.wait()?.payload(), b"hello"); // or `.await` it
+//!
+//! engine.drain(Duration::from_secs(5))?;
+//! println!("{} messages settled", engine.stats().settled());
+//! engine.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The path of a message
+//! [`Engine::publish`] puts it into a shard's inbox (`broker::memory`). On the shard's thread, `shard::Shard::turn` takes it in,
+//! asks the `batch::Batcher` for a batch, calls the handler with it (`guest`: an instance from the `pond`, one file a contract),
+//! releases what the guest sent (`outbox`) and settles each message as its `outcome` says. ARCHITECTURE.md has the map.
+//!
+//! The library imposes no allocator. It is made for mimalloc: `#[global_allocator] static A: mimalloc::MiMalloc = mimalloc::MiMalloc;`.
+
+mod admission;
+mod batch;
+mod broker;
+mod clock;
+mod config;
+mod dispatch;
+mod engine;
+mod error;
+mod guest;
+mod limits;
+mod message;
+mod metrics;
+mod outbox;
+mod outcome;
+mod shard;
+pub mod subject;
+
+pub use broker::memory::requests::Reply;
+pub use broker::memory::subscription::{Overflow, Subscription};
+pub use config::{
+    EngineConfig, Grants, HANDLERS_MAX, HandlerConfig, ResetMode, SHARDS_MAX, Spread,
+};
+pub use engine::Engine;
+pub use error::{ComponentError, DrainError, PublishError, Refusal, RequestError, StartError};
+pub use guest::{Contract, Import, Inspection, Way, inspect};
+pub use limits::{EngineLimits, HandlerLimits, MemorySum};
+pub use message::{
+    Format, HEADER_BYTES_MAX, Message, MessageBuilder, MessageError, PAYLOAD_BYTES_MAX,
+};
+pub use metrics::{HandlerStats, Latencies, Stats};
+pub use outcome::{Fault, FaultKind};

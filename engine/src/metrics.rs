@@ -1,0 +1,346 @@
+//! Counters and latencies, a set a shard: written by its shard alone, merged by whoever reads.
+//!
+//! A counter is an atomic only so that others may read it; the shard adds with a plain load and store. The histogram has the
+//! log-linear buckets of HDR histograms (<http://hdrhistogram.org>): 64 a power of two, so within 1.6 %.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::message::HandlerId;
+use crate::outcome::{FaultKind, Outcome};
+
+const KINDS: usize = FaultKind::ALL.len();
+
+/// A count that one thread writes and any may read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the counter's own thread may.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.get() + n, Ordering::Relaxed);
+    }
+
+    /// Sets; only the counter's own thread may.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// What it stands at.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one handler did on one shard.
+#[derive(Debug, Default)]
+pub(crate) struct HandlerMetrics {
+    pub(crate) received: Counter,
+    pub(crate) calls: Counter,
+    pub(crate) called_messages: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) acked: Counter,
+    pub(crate) retried: Counter,
+    pub(crate) terminated: [Counter; KINDS],
+    pub(crate) faults: [Counter; KINDS],
+}
+
+/// What one shard did.
+#[derive(Debug)]
+pub(crate) struct ShardMetrics {
+    handlers: Box<[HandlerMetrics]>,
+    latency: Latency,
+    pub(crate) instances_created: Counter,
+    pub(crate) instances_called: Counter,
+    pub(crate) instances_discarded: Counter,
+    pub(crate) instances_ready: Counter,
+    pub(crate) calls_suspended: Counter,
+}
+
+impl ShardMetrics {
+    /// For this many handlers.
+    pub(crate) fn new(handlers: usize) -> Self {
+        Self {
+            handlers: (0..handlers).map(|_| HandlerMetrics::default()).collect(),
+            latency: Latency::default(),
+            instances_created: Counter::default(),
+            instances_called: Counter::default(),
+            instances_discarded: Counter::default(),
+            instances_ready: Counter::default(),
+            calls_suspended: Counter::default(),
+        }
+    }
+
+    /// One handler's.
+    pub(crate) fn handler(&self, id: HandlerId) -> &HandlerMetrics {
+        &self.handlers[id.index()]
+    }
+
+    /// Counts a call with this many messages.
+    pub(crate) fn called(&self, id: HandlerId, messages: u64) {
+        let handler = self.handler(id);
+        handler.calls.add(1);
+        handler.called_messages.add(messages);
+    }
+
+    /// Counts a failed call.
+    pub(crate) fn faulted(&self, id: HandlerId, kind: FaultKind) {
+        self.handler(id).faults[kind as usize].add(1);
+    }
+
+    /// Counts a settlement, and its latency if it is the message's last.
+    pub(crate) fn settled(&self, id: HandlerId, outcome: Outcome, latency: Duration) {
+        let handler = self.handler(id);
+        match outcome {
+            Outcome::Ack => handler.acked.add(1),
+            Outcome::Term(kind) => handler.terminated[kind as usize].add(1),
+            Outcome::Nak(_) => return handler.retried.add(1),
+        }
+        self.latency.record(latency);
+    }
+
+    /// Adds the latencies to a histogram.
+    pub(crate) fn merge_latency(&self, into: &mut Histogram<u64>) {
+        self.latency.merge(into);
+    }
+}
+
+/// Bits of a value that its bucket keeps: 2^7 / 2 = 64 buckets a power of two.
+const PRECISION_BITS: u32 = 7;
+/// Buckets for values below 2^41 ns, which is 36 minutes; longer latencies count in the last.
+const BUCKETS: usize = ((41 - PRECISION_BITS as usize) + 2) << (PRECISION_BITS - 1);
+
+/// A histogram of latencies that one thread writes.
+#[derive(Debug)]
+struct Latency {
+    buckets: Box<[Counter]>,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            buckets: (0..BUCKETS).map(|_| Counter::default()).collect(),
+        }
+    }
+}
+
+impl Latency {
+    fn record(&self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket(nanos)].add(1);
+    }
+
+    fn merge(&self, into: &mut Histogram<u64>) {
+        for (index, counter) in self.buckets.iter().enumerate() {
+            let count = counter.get();
+            if count > 0 {
+                into.saturating_record_n(highest(index).max(1), count);
+            }
+        }
+    }
+}
+
+/// The bucket of a value: its leading bits and how far they are shifted.
+fn bucket(value: u64) -> usize {
+    let shift = (u64::BITS - value.leading_zeros()).saturating_sub(PRECISION_BITS);
+    let index = ((shift as usize) << (PRECISION_BITS - 1)) + (value >> shift) as usize;
+    index.min(BUCKETS - 1)
+}
+
+/// The largest value of a bucket.
+fn highest(index: usize) -> u64 {
+    let half = 1usize << (PRECISION_BITS - 1);
+    if index < 2 * half {
+        return index as u64;
+    }
+    let shift = index / half - 1;
+    let leading = (index - shift * half) as u64;
+    ((leading + 1) << shift) - 1
+}
+
+/// What an engine has done so far.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// One row a handler, in the order of the configuration.
+    pub handlers: Vec<HandlerStats>,
+    /// Instances made. All of them are among the next four, but for those being called.
+    pub instances_created: u64,
+    /// Instances that were called with messages.
+    pub instances_called: u64,
+    /// Instances that were called to configure their handler, once each.
+    pub instances_configured: u64,
+    /// Instances that wait to be called.
+    pub instances_ready: u64,
+    /// Instances that were dropped without being called, to give their slot away.
+    pub instances_discarded: u64,
+    /// Calls that wait on a fiber.
+    pub calls_suspended: u64,
+    /// Messages admitted and not yet settled.
+    pub in_flight: u64,
+    /// Messages that were refused at publication: a bound was reached.
+    pub refused: u64,
+    /// Messages that nobody listened for.
+    pub unrouted: u64,
+    /// Messages that a full subscription did not take.
+    pub dropped: u64,
+    /// Latency from a message's arrival to its settlement, in nanoseconds.
+    pub latency: Latencies,
+    /// How used memory is reset.
+    pub reset: &'static str,
+}
+
+/// A handler's part of the stats.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandlerStats {
+    /// Its name.
+    pub name: String,
+    /// Messages admitted.
+    pub received: u64,
+    /// Calls made.
+    pub calls: u64,
+    /// Messages in those calls; a message that is called again counts again.
+    pub called_messages: u64,
+    /// Messages that successful calls sent.
+    pub sent: u64,
+    /// Messages handled.
+    pub acked: u64,
+    /// Times that a message was put back to be called again after a delay.
+    pub retried: u64,
+    /// Messages given up on, by the fault of their last call.
+    pub terminated: Vec<(FaultKind, u64)>,
+    /// Failed calls, by their fault.
+    pub faults: Vec<(FaultKind, u64)>,
+}
+
+impl HandlerStats {
+    /// Messages given up on, whatever the reason.
+    #[must_use]
+    pub fn terminated_total(&self) -> u64 {
+        self.terminated.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Adds what the handler did on one shard.
+    pub(crate) fn add(&mut self, shard: &HandlerMetrics) {
+        self.received += shard.received.get();
+        self.calls += shard.calls.get();
+        self.called_messages += shard.called_messages.get();
+        self.sent += shard.sent.get();
+        self.acked += shard.acked.get();
+        self.retried += shard.retried.get();
+        add_kinds(&mut self.terminated, &shard.terminated);
+        add_kinds(&mut self.faults, &shard.faults);
+    }
+}
+
+fn add_kinds(into: &mut Vec<(FaultKind, u64)>, counters: &[Counter; KINDS]) {
+    for (kind, counter) in FaultKind::ALL.into_iter().zip(counters) {
+        let count = counter.get();
+        match into.iter_mut().find(|(k, _)| *k == kind) {
+            Some((_, total)) => *total += count,
+            None if count > 0 => into.push((kind, count)),
+            None => {}
+        }
+    }
+}
+
+impl Stats {
+    /// Messages settled for good: handled or given up on.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.handlers
+            .iter()
+            .map(|h| h.acked + h.terminated_total())
+            .sum()
+    }
+
+    /// Messages admitted.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.handlers.iter().map(|h| h.received).sum()
+    }
+
+    /// Calls made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.handlers.iter().map(|h| h.calls).sum()
+    }
+}
+
+/// Latencies, merged over shards.
+#[derive(Debug, Clone)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(1, 1 << 42, 2)
+            .expect("these bounds are constants that it takes");
+        Self(histogram)
+    }
+}
+
+impl Latencies {
+    /// Adds one shard's.
+    pub(crate) fn add(&mut self, shard: &ShardMetrics) {
+        shard.merge_latency(&mut self.0);
+    }
+
+    /// The latency that this share of messages did not exceed, `quantile` being from 0 to 1. Zero if nothing was settled.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+
+    /// The longest latency.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    /// Messages counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_value_lies_in_its_bucket_within_the_precision(value in 0u64..1 << 41) {
+            let high = highest(bucket(value));
+            prop_assert!(high >= value);
+            prop_assert!(high - value <= value >> (PRECISION_BITS - 1), "{value} → {high}");
+        }
+    }
+
+    #[test]
+    fn buckets_follow_each_other_and_end_at_the_longest() {
+        assert!((1..BUCKETS).all(|i| highest(i) > highest(i - 1)));
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(bucket((1 << 41) - 1), BUCKETS - 1);
+    }
+
+    #[test]
+    fn merged_latencies_count_every_message() {
+        let shards = [ShardMetrics::new(1), ShardMetrics::new(1)];
+        for (shard, ms) in shards.iter().zip([1, 3]) {
+            for _ in 0..100 {
+                shard.settled(HandlerId(0), Outcome::Ack, Duration::from_millis(ms));
+            }
+        }
+        let mut all = Latencies::default();
+        shards.iter().for_each(|s| all.add(s));
+        assert_eq!(all.count(), 200);
+        let (p50, max) = (all.quantile(0.5).as_secs_f64(), all.max().as_secs_f64());
+        assert!(
+            (p50 - 0.001).abs() < 0.00003 && (max - 0.003).abs() < 0.0001,
+            "{p50} {max}"
+        );
+    }
+}

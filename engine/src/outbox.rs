@@ -1,0 +1,337 @@
+//! The outbox of one call: what the guest sent, settled and updated, held until the call's outcome is known.
+//!
+//! Released in order on success, discarded as a whole otherwise. Owns the held effects and their bounds; does not know which
+//! broker takes them. All sends of a call lie in one buffer: one allocation a call, however many messages.
+
+use bytes::{BufMut, BytesMut};
+use thiserror::Error;
+
+use crate::message::{Format, Layout, Message, MessageError, PAYLOAD_BYTES_MAX, Span, put_header};
+use crate::subject::check_subject;
+
+/// How much one call may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutboxBound {
+    /// Messages sent in one call.
+    pub(crate) messages_max: usize,
+    /// Their bytes.
+    pub(crate) bytes_max: usize,
+}
+
+/// Why a send can't be held.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum HoldError {
+    /// The message can't be made.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The call has sent too much: the whole call fails.
+    #[error("a call may send {} messages of {} bytes in all", .0.messages_max, .0.bytes_max)]
+    Full(OutboxBound),
+}
+
+/// What the guest said of one of its call's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Handled.
+    Completed,
+    /// To be delivered again later.
+    Abandoned,
+}
+
+/// New subscriptions and settings that a guest asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct GuestConfiguration {
+    /// Subjects to be subscribed to.
+    pub(crate) channels: Vec<String>,
+    /// Settings of the handler.
+    pub(crate) extensions: Vec<(String, String)>,
+}
+
+/// How much an outbox held at some time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checkpoint {
+    sends: usize,
+    bytes: usize,
+}
+
+/// The held effects of one call. Reused: a drained outbox is an empty one.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bound: OutboxBound,
+    frames: BytesMut,
+    sends: Vec<Layout>,
+    marks: Vec<Option<Mark>>,
+    update: Option<GuestConfiguration>,
+    overflowed: bool,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub(crate) fn new(bound: OutboxBound) -> Self {
+        Self {
+            bound,
+            frames: BytesMut::new(),
+            sends: Vec::new(),
+            marks: Vec::new(),
+            update: None,
+            overflowed: false,
+        }
+    }
+
+    /// Makes it ready for a call on `messages` messages.
+    pub(crate) fn open(&mut self, bound: OutboxBound, messages: usize) {
+        debug_assert!(self.sends.is_empty() && self.update.is_none());
+        self.bound = bound;
+        self.overflowed = false;
+        self.marks.clear();
+        self.marks.resize(messages, None);
+    }
+
+    /// Whether a send was refused for want of room: the call then fails whatever it returns.
+    pub(crate) fn overflowed(&self) -> Option<OutboxBound> {
+        self.overflowed.then_some(self.bound)
+    }
+
+    /// Messages held.
+    pub(crate) fn len(&self) -> usize {
+        self.sends.len()
+    }
+
+    /// Starts a send. What is not ended with [`Draft::payload`] leaves no trace.
+    pub(crate) fn draft(&mut self, subject: &str) -> Result<Draft<'_>, HoldError> {
+        check_subject(subject).map_err(MessageError::from)?;
+        let start = self.frames.len();
+        self.frames.put_slice(subject.as_bytes());
+        let end = self.frames.len();
+        let layout = Layout {
+            subject: Span::since(start, end),
+            headers: Span::since(end, end),
+            ..Layout::default()
+        };
+        Ok(Draft {
+            outbox: self,
+            start,
+            headers: end,
+            layout,
+        })
+    }
+
+    /// A point to [`Outbox::rewind`] to.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            sends: self.sends.len(),
+            bytes: self.frames.len(),
+        }
+    }
+
+    /// Drops the sends that were held since the checkpoint.
+    pub(crate) fn rewind(&mut self, to: Checkpoint) {
+        assert!(to.sends <= self.sends.len() && to.bytes <= self.frames.len());
+        self.sends.truncate(to.sends);
+        self.frames.truncate(to.bytes);
+    }
+
+    /// What was said of the call's `index`-th message.
+    pub(crate) fn mark(&self, index: usize) -> Option<Mark> {
+        self.marks[index]
+    }
+
+    /// Notes what the guest says of the call's `index`-th message, which has no mark yet.
+    pub(crate) fn set_mark(&mut self, index: usize, mark: Mark) {
+        assert!(self.marks[index].is_none(), "a message is settled once");
+        self.marks[index] = Some(mark);
+    }
+
+    /// Holds a configuration update; a later one of the same call replaces it.
+    pub(crate) fn set_update(&mut self, update: GuestConfiguration) {
+        self.update = Some(update);
+    }
+
+    /// Takes the held update.
+    pub(crate) fn take_update(&mut self) -> Option<GuestConfiguration> {
+        self.update.take()
+    }
+
+    /// Hands the held sends over, in the order in which the guest made them.
+    pub(crate) fn release(&mut self, mut sink: impl FnMut(Message)) {
+        if self.sends.is_empty() {
+            return;
+        }
+        let frames = self.frames.split().freeze();
+        for layout in self.sends.drain(..) {
+            sink(Message::from_frame(frames.clone(), layout));
+        }
+    }
+
+    /// Drops everything that is held.
+    pub(crate) fn discard(&mut self) {
+        self.frames.clear();
+        self.sends.clear();
+        self.marks.clear();
+        self.update = None;
+    }
+}
+
+/// A send under construction: reply subject, then headers, then the payload that ends it.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    outbox: &'a mut Outbox,
+    start: usize,
+    headers: usize,
+    layout: Layout,
+}
+
+impl Draft<'_> {
+    /// Where a reply goes; before any header.
+    pub(crate) fn reply_to(&mut self, subject: &str) -> Result<(), HoldError> {
+        assert!(
+            self.headers == self.outbox.frames.len(),
+            "reply_to comes before headers"
+        );
+        check_subject(subject).map_err(MessageError::from)?;
+        self.outbox.frames.put_slice(subject.as_bytes());
+        self.layout.reply_to = Span::since(self.headers, self.outbox.frames.len());
+        self.headers = self.outbox.frames.len();
+        Ok(())
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(&mut self, key: &str, value: &str) -> Result<(), HoldError> {
+        Ok(put_header(
+            &mut self.outbox.frames,
+            self.headers,
+            key,
+            value,
+        )?)
+    }
+
+    /// Ends the send: it is held.
+    pub(crate) fn payload(mut self, payload: &[u8], format: Format) -> Result<(), HoldError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(MessageError::Payload {
+                bytes: payload.len(),
+            }
+            .into());
+        }
+        let outbox = &mut *self.outbox;
+        let bound = outbox.bound;
+        let end = outbox.frames.len();
+        if outbox.sends.len() >= bound.messages_max || end + payload.len() > bound.bytes_max {
+            outbox.overflowed = true;
+            return Err(HoldError::Full(bound));
+        }
+        outbox.frames.put_slice(payload);
+        self.layout.headers = Span::since(self.headers, end);
+        self.layout.payload = Span::since(end, outbox.frames.len());
+        self.layout.format = format;
+        outbox.sends.push(self.layout);
+        self.start = outbox.frames.len();
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.outbox.frames.truncate(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn outbox(messages_max: usize, bytes_max: usize) -> Outbox {
+        Outbox::new(OutboxBound {
+            messages_max,
+            bytes_max,
+        })
+    }
+
+    fn send(o: &mut Outbox, subject: &str, payload: &[u8]) -> Result<(), HoldError> {
+        o.draft(subject)?.payload(payload, Format::Raw)
+    }
+
+    fn released(o: &mut Outbox) -> Vec<(String, Vec<u8>)> {
+        let mut out = Vec::new();
+        o.release(|m| out.push((m.subject().to_owned(), m.payload().to_vec())));
+        out
+    }
+
+    #[test]
+    fn held_message_keeps_its_parts() {
+        let mut o = outbox(8, 1_000);
+        send(&mut o, "first", b"1").unwrap();
+        let mut draft = o.draft("a.b").unwrap();
+        draft.reply_to("r").unwrap();
+        draft.header("k", "v").unwrap();
+        draft.payload(b"data", Format::Http).unwrap();
+        let mut got = Vec::new();
+        o.release(|m| got.push(m));
+        let m = &got[1];
+        assert_eq!(
+            (m.subject(), m.reply_to(), m.payload()),
+            ("a.b", Some("r"), &b"data"[..])
+        );
+        assert_eq!(
+            (m.headers().collect::<Vec<_>>(), m.format()),
+            (vec![("k", "v")], Format::Http)
+        );
+    }
+
+    #[test]
+    fn messages_at_the_bound_and_one_over() {
+        let mut o = outbox(2, 1_000);
+        send(&mut o, "a", b"1").unwrap();
+        send(&mut o, "a", b"2").unwrap();
+        assert_eq!(o.overflowed(), None);
+        assert!(matches!(send(&mut o, "a", b"3"), Err(HoldError::Full(_))));
+        assert!(o.overflowed().is_some());
+        assert_eq!(released(&mut o).len(), 2);
+    }
+
+    #[test]
+    fn bytes_at_the_bound_and_one_over() {
+        let mut o = outbox(10, 6);
+        send(&mut o, "a", b"12").unwrap();
+        send(&mut o, "a", b"12").unwrap();
+        assert!(matches!(send(&mut o, "a", b""), Err(HoldError::Full(_))));
+    }
+
+    #[test]
+    fn a_refused_send_leaves_no_trace() {
+        let mut o = outbox(10, 100);
+        send(&mut o, "a", b"1").unwrap();
+        send(&mut o, "bad subject", b"2").unwrap_err();
+        let mut draft = o.draft("b").unwrap();
+        draft.header("bad key", "v").unwrap_err();
+        drop(draft);
+        send(&mut o, "c", b"3").unwrap();
+        assert_eq!(
+            released(&mut o),
+            [("a".into(), b"1".to_vec()), ("c".into(), b"3".to_vec())]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn releases_exactly_what_the_successful_calls_held(
+            calls in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),
+        ) {
+            let mut o = outbox(64, 4_096);
+            let (mut expected, mut got) = (Vec::new(), Vec::new());
+            for (ok, payloads) in calls {
+                o.open(o.bound, 1);
+                for p in &payloads {
+                    send(&mut o, "s", &[*p]).unwrap();
+                }
+                if ok {
+                    expected.extend(payloads.iter().map(|p| ("s".to_owned(), vec![*p])));
+                    got.extend(released(&mut o));
+                }
+                o.discard();
+            }
+            prop_assert_eq!(got, expected);
+        }
+    }
+}
