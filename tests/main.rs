@@ -6,6 +6,7 @@ mod api;
 mod contract;
 mod faults;
 mod first_document;
+mod isolation;
 
 mod limits;
 mod pond;
