@@ -1,7 +1,6 @@
 //! The engine: the handle that an embedder holds. Starting, publishing, requests, subscriptions, stats, drain and stop.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,22 +8,21 @@ use crossbeam_channel::Receiver;
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker::memory::publish::ShardSide;
-use crate::broker::memory::requests::{INBOX, Reply, Requests};
+use crate::broker::memory::requests::{Reply, Requests};
 use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
-use crate::broker::memory::{Delivery, HandlerStart, Memory};
+use crate::broker::memory::{Delivery, Memory};
 use crate::clock;
-use crate::config::{EngineConfig, HandlerConfig, tighten};
+use crate::config::EngineConfig;
+use crate::configure::{configure_all, profile};
 use crate::dispatch::{Parker, State, spawn, spawn_ticker};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
-use crate::guest::host::Profile;
 use crate::guest::{Guests, Shell, machine_memory};
 use crate::limits::{HandlerLimits, MemorySum};
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
-use crate::port::{Feed, Port, Unpark};
+use crate::port::{Port, Unpark};
 use crate::shard::Shard;
-use crate::subject::check_pattern;
 
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -334,93 +332,5 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.state.stop();
         self.join();
-    }
-}
-
-/// What the instances of a handler on one shard share.
-fn profile(
-    handler: &HandlerConfig,
-    limits: &HandlerLimits,
-    port: Arc<dyn Port>,
-    wasi: bool,
-    channels: &[String],
-) -> Profile {
-    let mut grants = handler.grants.clone();
-    grants
-        .subscribe
-        .extend(handler.subjects.iter().chain(channels).cloned());
-    Profile {
-        name: handler.name.clone(),
-        limits: limits.clone(),
-        grants,
-        port,
-        wasi,
-    }
-}
-
-/// Asks every guest for its configuration, and checks what it says.
-fn configure_all(config: &EngineConfig, guests: &Guests) -> Result<Vec<HandlerStart>, StartError> {
-    let configure = |(handler, id)| configure(handler, HandlerId(id), guests);
-    config.handlers.iter().zip(0..).map(configure).collect()
-}
-
-fn configure(
-    handler: &HandlerConfig,
-    id: HandlerId,
-    guests: &Guests,
-) -> Result<HandlerStart, StartError> {
-    let failed = |reason: String| StartError::Configure {
-        path: handler.path(),
-        reason,
-    };
-    let profile = profile(
-        handler,
-        &handler.limits,
-        Arc::new(Nowhere),
-        guests.has_wasi(id),
-        &[],
-    );
-    let configuration = guests
-        .configure(id, Arc::new(profile))
-        .map_err(|fault| failed(format!("failed: {fault}")))?;
-    for channel in &configuration.channels {
-        check_pattern(channel).map_err(|error| failed(format!("named a {error}")))?;
-        if channel.starts_with(INBOX) {
-            return Err(failed(format!(
-                "named {channel:?}, but subjects below _INBOX are for replies"
-            )));
-        }
-    }
-    if configuration.channels.is_empty() && handler.subjects.is_empty() {
-        return Err(failed(
-            "named no channels; a handler without subjects gets no messages, so give it some"
-                .into(),
-        ));
-    }
-    let mut limits = handler.limits.clone();
-    let unknown = tighten(&mut limits, &configuration.extensions).map_err(failed)?;
-    if !unknown.is_empty() {
-        tracing::warn!(handler = handler.name, keys = ?unknown, "unknown settings of the guest are left out");
-    }
-    tracing::info!(handler = handler.name, way = ?guests.way(id), channels = ?configuration.channels, "configured");
-    Ok(HandlerStart {
-        name: handler.name.clone(),
-        own: handler.subjects.clone(),
-        configuration,
-        most: handler.limits.clone(),
-        limits,
-    })
-}
-
-/// The broker of an instance that configures: there is none yet.
-struct Nowhere;
-
-impl Port for Nowhere {
-    fn admits(&self, _: &str) -> Result<(), Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
-        Err(Refusal::Stopping)
     }
 }

@@ -30,6 +30,7 @@ mod batch;
 mod broker;
 mod clock;
 mod config;
+mod configure;
 mod dispatch;
 mod engine;
 mod error;
