@@ -1,2 +1,3 @@
 //! Tests.
+mod host;
 mod prebuilt;

@@ -210,7 +210,12 @@ impl Report {
         );
         row(
             "engine",
-            format!("{} shards · reset by {}", self.shards, self.reset),
+            format!(
+                "{} shard{} · reset by {}",
+                self.shards,
+                if self.shards == 1 { "" } else { "s" },
+                self.reset
+            ),
         );
         table
     }
