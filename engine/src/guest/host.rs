@@ -189,6 +189,12 @@ impl Host {
         self.call.take().and_then(|call| call.outbox)
     }
 
+    /// Clients and errors that the guest holds: after a call, those that it did not give back.
+    pub(crate) fn resources(&self) -> u64 {
+        let live = u64::try_from(self.live.clients + self.live.errors);
+        live.expect("resources are counted as they come and go") + self.handles.len() as u64
+    }
+
     /// How long `subscribe-receive` waits.
     pub(crate) fn receive_wait_max(&self) -> Duration {
         self.profile.limits.receive_wait_max

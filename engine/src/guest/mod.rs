@@ -72,7 +72,7 @@ impl Guests {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, StartError> {
         let reset = runtime::choose_reset(config.reset)?;
         let engine = runtime::engine(config, reset)?;
-        let load = |handler| Loaded::load(&engine, handler, &config.limits);
+        let load = |handler| Loaded::load(&engine, handler);
         let loaded = config.handlers.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self {
             loaded,

@@ -7,6 +7,7 @@ use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower, Resource,
     ResourceType, TypedFunc, WasmList, WasmStr,
 };
+use wasmtime::error::Context as _;
 use wasmtime::{Store, StoreContextMut};
 
 use super::super::HostLinker;
@@ -456,10 +457,11 @@ where
     P: ComponentNamedList + Lower,
     O: ComponentNamedList + Lift,
 {
-    instance.get_typed_func(store, &index)
+    let typed = instance.get_typed_func(store, &index);
+    typed.context("a function has another type than its contract says")
 }
 
-/// Calls `configure`.
+/// Calls `configure`, once the types of both functions are known to be the contract's.
 pub(crate) async fn configure<R: Revision>(
     store: &mut Store<Host>,
     instance: &Instance,
