@@ -6,7 +6,7 @@ mod api;
 mod contract;
 mod faults;
 mod first_document;
-mod host;
+
 mod limits;
 mod pond;
 mod prebuilt;

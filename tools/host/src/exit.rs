@@ -37,7 +37,7 @@ pub(crate) struct Failed {
 
 impl Failed {
     /// An error that ends the program with `exit`.
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         let message = message.into();
         Self { exit, message }.into()
     }
@@ -48,7 +48,7 @@ impl Failed {
             io::ErrorKind::BrokenPipe => "whoever read it has closed it".to_owned(),
             _ => error.to_string(),
         };
-        Self::new(
+        Self::error(
             Exit::Output,
             format!("standard output can't be written: {why}"),
         )

@@ -35,7 +35,7 @@ impl Plan {
     pub(super) fn new(arguments: &DemoArguments) -> anyhow::Result<Self> {
         let messages = (arguments.seconds * arguments.rate as f64).round() as u64;
         if !(1..=MESSAGES_MAX).contains(&messages) {
-            return Err(Failed::new(
+            return Err(Failed::error(
                 Exit::Usage,
                 format!(
                     "--seconds {} at --rate {} are {messages} messages; 1 to {MESSAGES_MAX} can be counted",

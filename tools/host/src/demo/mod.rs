@@ -44,7 +44,7 @@ pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     })?;
     match report.problems.as_slice() {
         [] => Ok(Exit::Ok),
-        problems => Err(Failed::new(Exit::Messages, problems.join("; "))),
+        problems => Err(Failed::error(Exit::Messages, problems.join("; "))),
     }
 }
 

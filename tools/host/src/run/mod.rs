@@ -150,7 +150,7 @@ fn judge(published: &Published, handlers: &[HandlerStats]) -> anyhow::Result<Exi
             "messages were given up on, of handler {}",
             given_up.join("; of handler ")
         );
-        return Err(Failed::new(Exit::Messages, why));
+        return Err(Failed::error(Exit::Messages, why));
     }
     Ok(match published.malformed {
         0 => Exit::Ok,

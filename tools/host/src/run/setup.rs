@@ -26,7 +26,7 @@ pub(super) fn configuration(arguments: &RunArguments) -> anyhow::Result<EngineCo
     for path in &arguments.components {
         let name = name(path)?;
         if let Some(other) = files.insert(name, path) {
-            return Err(Failed::new(
+            return Err(Failed::error(
                 Exit::Usage,
                 format!(
                     "two handlers would be named {name:?}: {} and {}; rename one of the files",
@@ -52,7 +52,7 @@ fn name(path: &Path) -> anyhow::Result<&str> {
                 "{}: a handler is called as its file, and this path names none that is text",
                 path.display()
             );
-            Failed::new(Exit::Usage, why)
+            Failed::error(Exit::Usage, why)
         })
 }
 
