@@ -60,8 +60,8 @@ pub(crate) enum Command {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
-The load is open-loop: each message has a time at which it is sent, fixed in advance, and its latency counts from then until
-it is settled. A message that the engine has no room for is shed and counted, never sent again. Each message has a number; the
+The load is open-loop: each message has a time at which it is sent, fixed in advance, and its latency counts from then until \
+it is settled. A message that the engine has no room for is shed and counted, never sent again. Each message has a number; the \
 component sends each back, and those that come out are compared with those that went in: none may be missing or come twice.
 
 Examples:
@@ -93,15 +93,15 @@ pub(crate) struct DemoArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
-A line is `SUBJECT PAYLOAD`: the payload is all that follows the first space, and may be empty. Each line is published on the
-in-process broker; each message that a component sends is written as such a line, whoever else gets it. When the input has ended
+A line is `SUBJECT PAYLOAD`: the payload is all that follows the first space, and may be empty. Each line is published on the \
+in-process broker; each message that a component sends is written as such a line, whoever else gets it. When the input has ended \
 and every message is settled, the program ends. If components are slower than the input, it is read no faster than they are.
 
-A payload that is not one line of UTF-8 text is written with escapes: `\\n` for a line break, `\\\\` for a backslash and `\\x00` for
-other bytes. All else is written as it is. With --escaped, every payload is written with escapes and every line of the input is
+A payload that is not one line of UTF-8 text is written with escapes: `\\n` for a line break, `\\\\` for a backslash and `\\x00` for \
+other bytes. All else is written as it is. With --escaped, every payload is written with escapes and every line of the input is \
 read with them, so that any bytes come through a pipe.
 
-A line that can't be used is reported and left out; the others are handled, and the exit code is 2. A message that its handler
+A line that can't be used is reported and left out; the others are handled, and the exit code is 2. A message that its handler \
 failed on again and again is given up on and reported; the exit code is 6.
 
 Examples:

@@ -102,7 +102,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     Some(match error.downcast_ref::<StartError>()? {
         StartError::Component { cause, .. } => component_remedy(cause)?,
         StartError::Configure { .. } => {
-            "mend the component's `configure`; RUST_LOG=debug shows what it does, --deadline how long it may take"
+            "mend the component's `configure`; what it prints is in the log, and --deadline is how long it may take"
         }
         StartError::Memory { .. } => {
             "lower --shards or --memory-max; --memory-total is what the whole may need"

@@ -1,6 +1,6 @@
 //! Log lines: on standard error, as `RUST_LOG` says.
 
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 
 use tracing_subscriber::EnvFilter;
 
@@ -12,11 +12,18 @@ pub(crate) fn start(command: &Command) {
         Command::Run(_) => "warn,millpond=info,guest=info",
         Command::Demo(_) | Command::Inspect(_) => "warn,guest=info",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let filter = match asked.is_empty() {
+        true => EnvFilter::new(default),
+        false => EnvFilter::try_new(&asked).unwrap_or_else(|error| {
+            eprintln!("warning: RUST_LOG is {asked:?}, which can't be used: {error}");
+            EnvFilter::new(default)
+        }),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(false)
         .without_time()
         .init();
 }
