@@ -29,9 +29,12 @@ pub(crate) fn handler(name: &str) -> HandlerConfig {
     HandlerConfig::file(name, guest(name)).grants(grants)
 }
 
-/// A handler with its limits changed.
+/// A handler with its limits changed. Its deadline is long unless changed too: the machine may be busy with other tests.
 pub(crate) fn limited(name: &str, change: impl FnOnce(&mut HandlerLimits)) -> HandlerConfig {
-    let mut limits = HandlerLimits::default();
+    let mut limits = HandlerLimits {
+        deadline: LONG,
+        ..HandlerLimits::default()
+    };
     change(&mut limits);
     handler(name).limits(limits)
 }

@@ -109,7 +109,7 @@ fn batches_have_the_messages_that_wait_up_to_the_limit() {
     let stats = settled(&engine);
     let handler = &stats.handlers[0];
     assert!(
-        handler.calls >= 1 + 5,
+        handler.calls > 5,
         "33 messages need 5 calls of 8: {}",
         handler.calls
     );

@@ -17,12 +17,12 @@ use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig, tighten};
 use crate::dispatch::{Parker, State, spawn, spawn_ticker};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
-use crate::guest::host::{Feed, Port, Profile};
-use crate::guest::wait::Unpark;
+use crate::guest::host::Profile;
 use crate::guest::{Guests, Shell, machine_memory};
 use crate::limits::{HandlerLimits, MemorySum};
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
+use crate::port::{Feed, Port, Unpark};
 use crate::shard::Shard;
 use crate::subject::check_pattern;
 

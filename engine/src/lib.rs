@@ -39,6 +39,7 @@ mod message;
 mod metrics;
 mod outbox;
 mod outcome;
+mod port;
 mod shard;
 pub mod subject;
 

@@ -15,13 +15,14 @@ use super::contract::Contract;
 use super::contract::messaging::{self, Handles, Resources, Returned};
 use super::host::Host;
 use super::pond::{self, Pond, Ready};
-use super::wait::{Unpark, Wait};
+use super::wait::Wait;
 use super::{Kind, fault};
 use crate::batch::Batch;
 use crate::clock;
 use crate::message::HandlerId;
 use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind};
+use crate::port::Unpark;
 use crate::shard::Ended;
 
 /// A call that is over.

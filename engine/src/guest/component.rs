@@ -13,6 +13,9 @@ use crate::config::{HandlerConfig, Source};
 use crate::error::{ComponentError, StartError};
 use crate::limits::Footprint;
 
+/// Bytes of a page of WebAssembly memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// How a handler's component is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -81,7 +84,7 @@ impl Loaded {
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| missing_import(engine, component, &error))?;
-        let largest = required.max_initial_memory_size.unwrap_or(0);
+        let largest = required.max_initial_memory_size.unwrap_or(0) * PAGE_BYTES;
         if largest > memory_bytes_max as u64 {
             return Err(ComponentError::Memory {
                 bytes: largest,

@@ -22,10 +22,10 @@ use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
 use crate::config::{Spread, tighten};
 use crate::error::Refusal;
-use crate::guest::wait::Unpark;
 use crate::limits::{EngineLimits, HandlerLimits};
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
+use crate::port::Unpark;
 use crate::subject::{SubjectError, check_pattern};
 
 /// A message on its way to a shard, with the handlers it is for.

@@ -457,7 +457,7 @@ where
     P: ComponentNamedList + Lower,
     O: ComponentNamedList + Lift,
 {
-    let typed = instance.get_typed_func(store, &index);
+    let typed = instance.get_typed_func(store, index);
     typed.context("a function has another type than its contract says")
 }
 
@@ -467,6 +467,7 @@ pub(crate) async fn configure<R: Revision>(
     instance: &Instance,
     exports: Exports,
 ) -> Returned<GuestConfiguration> {
+    typed::<(&[WitMessage<'_>],), HandlerResult<R>>(store, instance, exports.handler)?;
     let func =
         typed::<(), (Result<WitConfiguration, R::Error>,)>(store, instance, exports.configure)?;
     let (result,) = func.call_async(&mut *store, ()).await?;
