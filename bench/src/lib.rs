@@ -1,1 +1,23 @@
-//! Benches.
+//! What the benches measure: the engine, and beside it the raw Wasmtime loop that it is made of.
+//!
+//! A ratio of two rates says what the engine adds, on any machine; a rate alone says little. Both sides therefore get the same
+//! component, pool settings, records, metadata and number of messages a call, on the same core, in turn.
+//!
+//! Bias, as far as it is known:
+//! * The raw loop has no publisher. It reads a few messages that stay in the cache, holds no limits, keeps no deadline, and
+//!   counts nothing. The engine's messages come from another core. This is against the engine, and meant.
+//! * Messages are built beforehand, on both sides: the publisher clones one of a ring of them, so that no two messages in flight
+//!   share a reference count. The publisher's own time does not count, as long as the shard never waits for it; that is checked
+//!   through the mean batch.
+//! * The publisher rests for some microseconds when the engine is full, rather than ask again at once: asking writes the cache
+//!   line that the shard writes too.
+//! * What `echo` sends goes to a subject that nobody listens on. The raw loop copies subject and payload into one buffer that it
+//!   uses again; the engine makes messages of them, looks their route up and counts them.
+//! * A round of the engine ends when its last message is settled; the last of its thousands of instances is dropped after that.
+
+pub mod clock;
+pub mod cores;
+pub mod engine;
+pub mod guest;
+pub mod raw;
+pub mod report;

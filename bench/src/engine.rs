@@ -1,0 +1,132 @@
+//! The engine under sustained load: one shard, messages published from another core so that it never waits for any.
+
+use std::time::Duration;
+
+use millpond::{
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Refusal, ResetMode, Stats,
+};
+use wasmtime::{Result, bail, ensure};
+
+use crate::clock;
+use crate::cores::{Place, go};
+use crate::guest::Guest;
+use crate::raw::Run;
+
+/// Messages in flight: enough that the shard has work while the publisher rests, few enough to stay in the cache.
+const IN_FLIGHT_MAX: u32 = 2_048;
+/// How long the publisher rests when the engine is full.
+const REST: Duration = Duration::from_micros(50);
+/// How long a round may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of the messages a call that are asked for, the least mean that counts as sustained load.
+const FILL_MIN: f64 = 60.0 / 64.0;
+
+/// An engine with one handler, and what is published to it.
+pub struct LoadedEngine {
+    engine: Engine,
+    ring: Vec<Message>,
+    next: usize,
+    guest: Guest,
+    batch: usize,
+}
+
+impl LoadedEngine {
+    /// Starts an engine that resets memory in this way, with at most `batch` messages a call.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn new(guest: Guest, reset: ResetMode, batch: usize) -> Result<Self> {
+        go(Place::Anywhere)?;
+        let limits = HandlerLimits {
+            batch_messages_max: batch,
+            in_flight_messages_max: IN_FLIGHT_MAX,
+            ..HandlerLimits::default()
+        };
+        let handler = HandlerConfig::file(guest.name(), guest.path())
+            .limits(limits)
+            .grants(Grants::all());
+        let mut config = EngineConfig::new().shards(1).handler(handler);
+        config.reset = Some(reset);
+        Ok(Self {
+            engine: Engine::start(config)?,
+            ring: guest.messages(2 * IN_FLIGHT_MAX as usize)?,
+            next: 0,
+            guest,
+            batch,
+        })
+    }
+
+    /// Publishes `messages` messages from the publisher's core, until all are settled.
+    ///
+    /// # Errors
+    /// A message was lost, settled twice or given up on, a call failed, or the load was not sustained.
+    pub fn run(&mut self, messages: u64) -> Result<Run> {
+        go(Place::Publisher)?;
+        let before = self.engine.stats();
+        let begun = clock::now();
+        for _ in 0..messages {
+            self.publish()?;
+        }
+        while self.engine.stats().in_flight > 0 {
+            ensure!(
+                clock::now() - begun < PATIENCE,
+                "messages are still in flight after {PATIENCE:?}"
+            );
+            std::thread::yield_now();
+        }
+        let elapsed = clock::now() - begun;
+        self.check(&before, &self.engine.stats(), messages)?;
+        Ok(Run { messages, elapsed })
+    }
+
+    /// Publishes the ring's next message, resting while the engine is full.
+    fn publish(&mut self) -> Result<()> {
+        let mut message = self.ring[self.next].clone();
+        self.next = (self.next + 1) % self.ring.len();
+        loop {
+            match self.engine.publish(message) {
+                Ok(1) => return Ok(()),
+                Ok(receivers) => bail!("a message went to {receivers} receivers, not to one"),
+                Err(refused) => match refused.reason {
+                    Refusal::Full(_) => message = *refused.message,
+                    reason => bail!("publishing was refused: {reason}"),
+                },
+            }
+            std::thread::park_timeout(REST);
+        }
+    }
+
+    /// Checks what the engine says that it did in a round.
+    fn check(&self, before: &Stats, after: &Stats, messages: u64) -> Result<()> {
+        let (old, new) = (&before.handlers[0], &after.handlers[0]);
+        let settled = after.settled() - before.settled();
+        ensure!(settled == messages, "{settled} of {messages} were settled");
+        let acked = new.acked - old.acked;
+        ensure!(acked == messages, "{acked} of {messages} were handled");
+        ensure!(new.faults.is_empty(), "calls failed: {:?}", new.faults);
+        let sent = new.sent - old.sent;
+        ensure!(
+            sent == messages * self.guest.sends(),
+            "{messages} messages made the guest send {sent}"
+        );
+        let instances = after.instances_called - before.instances_called;
+        let calls = new.calls - old.calls;
+        ensure!(
+            instances == calls,
+            "{calls} calls used {instances} instances"
+        );
+        let mean = messages as f64 / calls as f64;
+        let least = self.batch as f64 * FILL_MIN;
+        ensure!(
+            mean >= least,
+            "the mean batch was {mean:.1}, below {least:.1}: the publisher could not keep up"
+        );
+        Ok(())
+    }
+}
+
+impl Drop for LoadedEngine {
+    fn drop(&mut self) {
+        self.engine.stop();
+    }
+}

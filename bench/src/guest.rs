@@ -1,0 +1,59 @@
+//! The components that are measured, and the messages that they get.
+
+use std::path::PathBuf;
+
+use millpond::Message;
+use wasmtime::Result;
+use wasmtime::error::Context as _;
+
+/// Bytes of a payload.
+pub const PAYLOAD_BYTES: usize = 128;
+
+/// A component of contract 1, revision 0.2.0-draft (February 2024), from `guests/prebuilt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// Counts its messages and asks nothing of its host.
+    Counter,
+    /// Sends each message back: one host call to connect and one to send, a message.
+    Echo,
+}
+
+impl Guest {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Counter, Self::Echo];
+
+    /// Its name, which is also the subject that it handles.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        let prebuilt = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt");
+        PathBuf::from(prebuilt).join(format!("{}.wasm", self.name()))
+    }
+
+    /// Messages that it sends for each that it gets.
+    #[must_use]
+    pub fn sends(self) -> u64 {
+        match self {
+            Self::Counter => 0,
+            Self::Echo => 1,
+        }
+    }
+
+    /// Builds this many messages for it, each in memory of its own.
+    ///
+    /// # Errors
+    /// None that could happen with these subjects.
+    pub fn messages(self, count: usize) -> Result<Vec<Message>> {
+        let payload = [b'x'; PAYLOAD_BYTES];
+        let message = |_| Message::new(self.name(), &payload).context("building a message");
+        (0..count).map(message).collect()
+    }
+}
