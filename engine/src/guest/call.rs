@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use wasmtime::component::Instance;
 use wasmtime::{Engine, Store};
 
 use super::contract::Contract;
@@ -28,17 +29,17 @@ use crate::shard::Ended;
 /// A call that is over.
 pub(crate) struct Done {
     /// Its instance, to be dropped later.
-    pub(crate) used: Store<Host>,
+    pub(crate) used: Ready,
     pub(crate) outbox: Box<Outbox>,
     pub(crate) result: Result<(), Fault>,
 }
 
 impl Done {
-    fn new(mut store: Store<Host>, returned: Returned<()>) -> Self {
+    fn new(mut store: Store<Host>, instance: Instance, returned: Returned<()>) -> Self {
         let result = outcome(&store, returned);
         let outbox = store.data_mut().end().unwrap_or_else(empty_outbox);
         Self {
-            used: store,
+            used: Ready { store, instance },
             outbox,
             result,
         }
@@ -78,7 +79,7 @@ pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<
             messaging::handle::<Resources>(&mut store, &instance, exports, &batch.messages)
         }
     };
-    Done::new(store, returned)
+    Done::new(store, instance, returned)
 }
 
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -131,7 +132,7 @@ impl Suspended {
                         .await
                 }
             };
-            Done::new(store, returned)
+            Done::new(store, instance, returned)
         });
         Self {
             handler,

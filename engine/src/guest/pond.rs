@@ -18,7 +18,7 @@ use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outcome::{Fault, FaultKind};
 
-/// An instance that has never been called.
+/// An instance with the store it lives in: one that has never been called, unless it waits to be dropped.
 pub(crate) struct Ready {
     pub(crate) store: Store<Host>,
     pub(crate) instance: Instance,
@@ -46,7 +46,7 @@ pub(crate) struct Pond {
     ready: Vec<Vec<Ready>>,
     ready_count: usize,
     ready_max: usize,
-    used: Vec<Store<Host>>,
+    used: Vec<Ready>,
     /// Handlers whose stock may be short, each once, looked at in idle turns.
     short: Vec<HandlerId>,
     is_short: Vec<bool>,
@@ -98,8 +98,10 @@ impl Pond {
     }
 
     /// Keeps a used instance until the turn's settlements are out.
-    pub(crate) fn put_used(&mut self, used: Store<Host>) {
-        self.metrics.resources_left.add(used.data().resources());
+    pub(crate) fn put_used(&mut self, used: Ready) {
+        self.metrics
+            .resources_left
+            .add(used.store.data().resources());
         self.used.push(used);
     }
 
