@@ -102,7 +102,7 @@ def complaint(output):
     """The line that says why a test failed."""
     lines = output.splitlines()
     at = next((i for i, line in enumerate(lines) if "panicked at" in line), None)
-    return lines[at + 1].strip() if at is not None else "no panic"
+    return lines[at + 1].strip() if at is not None else lines[-1]
 
 
 def main():

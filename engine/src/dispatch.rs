@@ -170,18 +170,42 @@ fn run<G: Guest, T: Transport>(mut shard: Shard<G, T>, mut parker: Parker, state
     tracing::debug!(waiting = shard.waiting(), "shard ended");
 }
 
-/// Runs `tick` about every `period` on a thread of its own until the engine ends.
-pub(crate) fn spawn_ticker(
-    period: Duration,
-    state: Arc<State>,
-    tick: impl Fn(Instant) + Send + 'static,
-) -> Result<JoinHandle<()>, StartError> {
-    thread("millpond-ticker".into(), move || {
-        while !state.ends() {
-            std::thread::park_timeout(period);
-            tick(clock::now());
+/// The ticker's thread. It outlives the shards, whose calls end by its ticks, and ends when this is dropped.
+pub(crate) struct Ticker {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Runs `tick` about every `period` on a thread of its own.
+    pub(crate) fn spawn(
+        period: Duration,
+        tick: impl Fn(Instant) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&ends);
+        let thread = thread("millpond-ticker".into(), move || {
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::park_timeout(period);
+                tick(clock::now());
+            }
+        })?;
+        Ok(Self {
+            ends,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A tick that panics has been reported by the panic itself.
+            let _ = thread.join();
         }
-    })
+    }
 }
 
 fn thread(

@@ -101,18 +101,25 @@ impl MemoryTransport {
         }
     }
 
-    /// Gives a delivery to each of its handlers, with an id each.
+    /// Gives a delivery to each of its handlers; the last one, nearly always the only one, gets it without a copy.
     fn arrive(&mut self, delivery: Delivery, now: Instant, arrivals: &mut Vec<Arrival>) {
-        for &handler in delivery.handlers.as_slice() {
-            let mut message = delivery.message.clone();
-            message.id = self.next_id;
-            message.arrived.get_or_insert(now);
-            self.next_id += 1;
-            arrivals.push(Arrival {
-                handler,
-                message,
-                again: false,
-            });
+        let Delivery { message, handlers } = delivery;
+        if let Some((last, others)) = handlers.as_slice().split_last() {
+            for handler in others {
+                arrivals.push(self.arrival(*handler, message.clone(), now));
+            }
+            arrivals.push(self.arrival(*last, message, now));
+        }
+    }
+
+    fn arrival(&mut self, handler: HandlerId, mut message: Message, now: Instant) -> Arrival {
+        message.id = self.next_id;
+        message.arrived.get_or_insert(now);
+        self.next_id += 1;
+        Arrival {
+            handler,
+            message,
+            again: false,
         }
     }
 
