@@ -33,7 +33,7 @@ pub(crate) struct State {
 impl State {
     /// Whether publishers may publish; the reason if not.
     pub(crate) fn open(&self) -> Result<(), Refusal> {
-        match self.state.load(Ordering::Acquire) {
+        match self.state.load(Ordering::SeqCst) {
             RUNNING => Ok(()),
             FAILED => Err(Refusal::Failed(self.failure().unwrap_or_default())),
             _ => Err(Refusal::Stopping),
@@ -44,7 +44,7 @@ impl State {
     pub(crate) fn drain(&self) {
         let _ = self
             .state
-            .compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire);
+            .compare_exchange(RUNNING, DRAINING, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// Ends all threads after their turn.

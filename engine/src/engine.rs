@@ -85,6 +85,7 @@ impl Engine {
             config.spread,
             &config.limits,
             requests,
+            Arc::clone(&threads.state),
         );
         let metrics = (0..config.shards).map(|_| Arc::new(ShardMetrics::new(limits.len())));
         let inner = Arc::new(Inner {
@@ -205,11 +206,11 @@ impl Engine {
             if let Some(why) = state.failure() {
                 return Err(DrainError::Failed(why));
             }
-            let in_flight = broker.in_flight();
-            if in_flight == 0 {
+            if broker.is_idle() {
                 return Ok(());
             }
             if clock::now() >= deadline {
+                let in_flight = broker.in_flight();
                 return Err(DrainError::Timeout {
                     in_flight,
                     after: within,
@@ -263,14 +264,15 @@ impl Inner {
         };
         let guests = guests.shard(handlers.map(profile).collect(), &config.limits, shell);
         let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
-        let limits = limits.to_vec();
+        let names = config.handlers.iter().map(|h| h.name.clone());
+        let named: Vec<_> = names.zip(limits.iter().cloned()).collect();
         let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
         let ended = move || {
             let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
             broker.requests.end_all(&why);
             broker.unpark_all();
         };
-        let make = move || Shard::new(guests, transport, &limits, metrics);
+        let make = move || Shard::new(guests, transport, named, metrics);
         let state = Arc::clone(&threads.state);
         threads.add(spawn(index, config.pin, parker, state, ended, make)?);
         Ok(())

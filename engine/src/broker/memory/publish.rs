@@ -65,6 +65,12 @@ impl Memory {
             if !self.admit(shard, ids, load) {
                 continue;
             }
+            // Asked again once the room is taken: a drain that began before either refuses this message or waits for it.
+            if let Err(reason) = self.state.open() {
+                self.release(shard, ids, load);
+                let message = Box::new(delivery.message);
+                return Err(PublishError { reason, message });
+            }
             match self.shards[shard].inbox.try_send(delivery) {
                 Ok(()) => {
                     self.shards[shard].unpark.unpark();
@@ -95,7 +101,7 @@ impl Memory {
         for (taken, id) in ids.iter().enumerate() {
             let before = self
                 .load(shard, *id)
-                .fetch_add(load.raw(), Ordering::AcqRel);
+                .fetch_add(load.raw(), Ordering::SeqCst);
             if !Load::from_raw(before + load.raw()).within(self.bounds[id.index()]) {
                 self.release(shard, &ids[..=taken], load);
                 return false;
@@ -108,21 +114,23 @@ impl Memory {
     fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
         for id in ids {
             self.load(shard, *id)
-                .fetch_sub(load.raw(), Ordering::AcqRel);
+                .fetch_sub(load.raw(), Ordering::SeqCst);
         }
     }
 
     /// Returns the room of messages that are settled for good.
     pub(super) fn settled(&self, shard: usize, id: HandlerId, load: Load) {
-        self.load(shard, id).fetch_sub(load.raw(), Ordering::AcqRel);
+        self.load(shard, id).fetch_sub(load.raw(), Ordering::SeqCst);
     }
 
     /// Takes room for what a guest has sent, whether there is any: [`Port::admits`] was asked when it was sent, so that the
     /// bound is exceeded by one call's outbox at most.
-    pub(super) fn admit_released(&self, shard: usize, ids: &[HandlerId], load: Load) {
+    pub(super) fn admit_released(&self, from: usize, shard: usize, ids: &[HandlerId], load: Load) {
+        let forwarded = &self.shards[from].forwarded.0;
+        forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
         for id in ids {
             self.load(shard, *id)
-                .fetch_add(load.raw(), Ordering::AcqRel);
+                .fetch_add(load.raw(), Ordering::SeqCst);
         }
     }
 

@@ -147,7 +147,8 @@ impl MemoryTransport {
             Spread::Subject => self.broker.owner(message.subject()),
         };
         let load = Load::one(message.bytes());
-        self.broker.admit_released(shard, handlers.as_slice(), load);
+        self.broker
+            .admit_released(self.shard, shard, handlers.as_slice(), load);
         let delivery = Delivery { message, handlers };
         if shard == self.shard {
             self.local.push_back(delivery);
