@@ -243,10 +243,7 @@ impl Inner {
             metrics,
             ..
         } = self;
-        let side = ShardSide {
-            broker: Arc::clone(broker),
-            shard: index,
-        };
+        let side = ShardSide::new(Arc::clone(broker), index);
         let port: Arc<dyn Port> = Arc::new(side);
         let handlers = config.handlers.iter().zip(limits).zip(0..);
         let profile = |((handler, limits), id)| {

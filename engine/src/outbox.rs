@@ -97,9 +97,12 @@ impl Outbox {
         self.sends.len()
     }
 
-    /// Starts a send. What is not ended with [`Draft::payload`] leaves no trace.
-    pub(crate) fn draft(&mut self, subject: &str) -> Result<Draft<'_>, HoldError> {
-        check_subject(subject).map_err(MessageError::from)?;
+    /// Starts a send to a checked subject. What is not ended with [`Draft::payload`] leaves no trace.
+    pub(crate) fn draft(&mut self, subject: &str) -> Draft<'_> {
+        debug_assert!(
+            check_subject(subject).is_ok(),
+            "it was checked when it was granted"
+        );
         let start = self.frames.len();
         self.frames.put_slice(subject.as_bytes());
         let end = self.frames.len();
@@ -108,12 +111,12 @@ impl Outbox {
             headers: Span::since(end, end),
             ..Layout::default()
         };
-        Ok(Draft {
+        Draft {
             outbox: self,
             start,
             headers: end,
             layout,
-        })
+        }
     }
 
     /// A point to [`Outbox::rewind`] to.

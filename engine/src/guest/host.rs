@@ -124,6 +124,7 @@ pub(crate) struct Host {
     pub(crate) live: Live,
     /// The reason of the latest error that was given to the guest.
     pub(crate) trace: String,
+    granted: String,
     pub(crate) wasi: Option<Box<Wasi>>,
     /// The running call: none while the instance is ready, and none in `configure`.
     call: Option<Call>,
@@ -144,6 +145,7 @@ impl Host {
             handles: Handles::default(),
             live: Live::default(),
             trace: String::new(),
+            granted: String::new(),
             wasi: profile
                 .wasi
                 .then(|| Box::new(Wasi::new(&profile.name, &profile.grants.env))),
@@ -197,8 +199,24 @@ impl Host {
         )))
     }
 
-    /// Whether the guest may send to this subject, and whether there is room for it.
+    /// The subject that this instance may send to for certain, the latest one: lent, and put back by [`Host::put_granted`].
+    pub(crate) fn take_granted(&mut self) -> String {
+        std::mem::take(&mut self.granted)
+    }
+
+    /// Puts the latest granted subject back.
+    pub(crate) fn put_granted(&mut self, subject: String) {
+        self.granted = subject;
+    }
+
+    /// Whether there is room for a send to a granted subject.
     pub(crate) fn admits_send(&self, subject: &str) -> Result<(), CallError> {
+        self.running("send")?;
+        Ok(self.profile.port.admits(subject)?)
+    }
+
+    /// Whether the guest may send to this subject. It stays so for an instance's one call.
+    pub(crate) fn grants_send(&self, subject: &str) -> Result<(), CallError> {
         check_subject(subject).map_err(Refusal::from)?;
         let call = self.running("send")?;
         let is_reply = || {
@@ -212,7 +230,7 @@ impl Host {
                 "sending to {subject:?} is not granted to this handler"
             )));
         }
-        Ok(self.profile.port.admits(subject)?)
+        Ok(())
     }
 
     /// Lends the outbox of the running call; [`Host::put_outbox`] puts it back.

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use crossbeam_channel::TrySendError;
+use parking_lot::Mutex;
 
 use super::requests::INBOX;
-use super::routes::Route;
+use super::routes::{LastRoute, Route};
 use super::subscription::{GuestFeed, Overflow};
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
@@ -145,14 +146,9 @@ impl Memory {
         }
     }
 
-    /// Who a subject goes to.
-    pub(super) fn route(&self, subject: &str) -> Route {
-        self.routes.load().find(subject)
-    }
-
-    /// Counts a message that nobody listened for.
-    pub(super) fn count_unrouted(&self) {
-        self.unrouted.fetch_add(1, Ordering::Relaxed);
+    /// Counts messages that nobody listened for.
+    pub(super) fn count_unrouted(&self, messages: u64) {
+        self.unrouted.fetch_add(messages, Ordering::Relaxed);
     }
 }
 
@@ -160,6 +156,19 @@ impl Memory {
 pub(crate) struct ShardSide {
     pub(crate) broker: Arc<Memory>,
     pub(crate) shard: usize,
+    /// Locked by the shard's own thread alone.
+    last: Mutex<LastRoute>,
+}
+
+impl ShardSide {
+    /// The side of this shard.
+    pub(crate) fn new(broker: Arc<Memory>, shard: usize) -> Self {
+        Self {
+            broker,
+            shard,
+            last: Mutex::default(),
+        }
+    }
 }
 
 impl Port for ShardSide {
@@ -176,7 +185,8 @@ impl Port for ShardSide {
             let load = broker.load(shard, *id).load(Ordering::Acquire);
             !Load::from_raw(load + Load::one(0).raw()).within(broker.bounds[id.index()])
         };
-        match broker.route(subject).handlers.iter().any(full) {
+        let mut last = self.last.lock();
+        match last.find(&broker.routes, subject).handlers.iter().any(full) {
             true => Err(Refusal::Full(
                 "a handler of this subject has as much in flight as it may have",
             )),

@@ -85,8 +85,13 @@ fn hold(
     channel: &WasmStr,
     messages: &WasmList<GuestMessage>,
 ) -> Result<(), CallError> {
+    let mut granted = cx.data_mut().take_granted();
     let subject = channel.to_str(&*cx).map_err(CallError::Ended)?;
-    cx.data().admits_send(&subject)?;
+    if *subject != *granted {
+        cx.data().grants_send(&subject)?;
+        granted = subject.into_owned();
+    }
+    cx.data().admits_send(&granted)?;
     let mut outbox = cx.data_mut().take_outbox()?;
     let before = outbox.checkpoint();
     let result = (0..messages.len()).try_for_each(|index| {
@@ -94,8 +99,9 @@ fn hold(
             Some(message) => message.map_err(CallError::Ended)?,
             None => return Ok(()),
         };
-        hold_one(cx, &mut outbox, channel, &message)
+        hold_one(cx, &mut outbox, &granted, &message)
     });
+    cx.data_mut().put_granted(granted);
     if result.is_err() {
         outbox.rewind(before);
     }
@@ -106,10 +112,10 @@ fn hold(
 fn hold_one(
     cx: &mut Cx<'_>,
     outbox: &mut Outbox,
-    channel: &WasmStr,
+    subject: &str,
     message: &GuestMessage,
 ) -> Result<(), CallError> {
-    let mut draft = outbox.draft(&channel.to_str(&*cx).map_err(CallError::Ended)?)?;
+    let mut draft = outbox.draft(subject);
     if let Some(metadata) = &message.metadata {
         let pairs = pairs(cx, metadata)?;
         if let Some((_, reply_to)) = pairs.iter().find(|(key, _)| key == REPLY_TO) {
