@@ -245,6 +245,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
+    use crate::limits::HandlerLimits;
+    use crate::message::{HandlerId, Message};
+    use crate::metrics::ShardMetrics;
+    use crate::outbox::{GuestConfiguration, Outbox};
+    use crate::outcome::Outcome;
+    use crate::shard::{Ended, Started};
 
     #[test]
     fn a_failure_stays_and_names_the_first_reason() {
@@ -277,5 +284,64 @@ mod tests {
         });
         parker.park(None, |_| false);
         waker.join().unwrap();
+    }
+
+    /// Messages that never come, and a guest that panics as soon as it is asked for anything.
+    struct Panicking;
+
+    impl Transport for Panicking {
+        fn receive(&mut self, _: Instant, _: usize, _: &mut Vec<crate::shard::Arrival>) {}
+        fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
+        fn send(&mut self, _: Message, _: Instant) {}
+        fn update(&mut self, _: HandlerId, _: GuestConfiguration) {}
+        fn settle(&mut self, _: HandlerId, _: Message, _: Outcome, _: Instant) {}
+        fn flush(&mut self) {}
+        fn is_quiet(&self) -> bool {
+            true
+        }
+        fn due(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    impl Guest for Panicking {
+        fn start(
+            &mut self,
+            _: HandlerId,
+            batch: Arc<Batch>,
+            outbox: Box<Outbox>,
+            _: Instant,
+        ) -> Started {
+            Started::NoSlot(batch, outbox)
+        }
+        fn resume(&mut self, _: Instant) -> Option<Ended> {
+            panic!("on purpose");
+        }
+        fn may_start(&self, _: HandlerId) -> bool {
+            true
+        }
+        fn tend(&mut self, _: bool) -> bool {
+            false
+        }
+        fn set_limits(&mut self, _: HandlerId, _: &HandlerLimits) {}
+        fn due(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_shard_that_panics_fails_its_engine_and_names_itself() {
+        let state = Arc::new(State::default());
+        let parker = Parker::new().unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let metrics = Arc::new(ShardMetrics::new(0));
+        let shard = || Shard::new(Panicking, Panicking, Vec::new(), metrics);
+        let tell = move || told.store(true, Ordering::Release);
+        let thread = spawn(7, false, parker, Arc::clone(&state), tell, shard).unwrap();
+        thread.join().expect("the panic ends with its thread");
+        let why = "shard 7 panicked: on purpose";
+        assert_eq!(state.open(), Err(Refusal::Failed(why.into())));
+        assert!(state.ends() && ended.load(Ordering::Acquire));
     }
 }

@@ -15,13 +15,13 @@ use super::handles::Handles;
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
 use crate::batch::Batch;
-use crate::config::Grants;
+use crate::config::{Grants, check_channels};
 use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
 use crate::port::{Feed, Port};
-use crate::subject::{check_pattern, check_subject};
+use crate::subject::{INBOX, check_pattern, check_subject};
 
 /// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
 pub(crate) struct Profile {
@@ -195,7 +195,8 @@ impl Host {
             return Ok(());
         }
         Err(CallError::Refused(format!(
-            "broker {name:?} is not granted to this handler"
+            "broker {:?} is not granted to this handler",
+            name.chars().take(64).collect::<String>()
         )))
     }
 
@@ -225,7 +226,9 @@ impl Host {
                 .iter()
                 .any(|m| m.reply_to() == Some(subject))
         };
-        if !self.profile.grants.allows_send(subject) && !is_reply() {
+        // A request's reply comes from who was asked, whatever else is granted: reply subjects can be guessed.
+        let granted = !subject.starts_with(INBOX) && self.profile.grants.allows_send(subject);
+        if !granted && !is_reply() {
             return Err(CallError::Refused(format!(
                 "sending to {subject:?} is not granted to this handler"
             )));
@@ -249,8 +252,8 @@ impl Host {
     /// Holds an update of the handler's configuration.
     pub(crate) fn update(&mut self, update: GuestConfiguration) -> Result<(), CallError> {
         self.running("update-guest-configuration")?;
+        check_channels(&update.channels).map_err(CallError::Refused)?;
         for channel in &update.channels {
-            check_pattern(channel).map_err(Refusal::from)?;
             if !self.profile.grants.allows_subscribe(channel) {
                 return Err(CallError::Refused(format!(
                     "subscribing to {channel:?} is not granted to this handler"

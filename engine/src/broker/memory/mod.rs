@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use self::requests::{INBOX, Requests};
+use self::requests::Requests;
 use self::routes::{Listener, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
@@ -27,7 +27,7 @@ use crate::limits::{EngineLimits, HandlerLimits};
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
 use crate::port::Unpark;
-use crate::subject::{SubjectError, check_pattern};
+use crate::subject::check_listened;
 
 /// A message on its way to a shard, with the handlers it is for.
 #[derive(Debug)]
@@ -204,12 +204,7 @@ impl Memory {
         pattern: &str,
         overflow: Overflow,
     ) -> Result<Subscription, Refusal> {
-        check_pattern(pattern)?;
-        if pattern.starts_with(INBOX) {
-            let subject = pattern.chars().take(64).collect();
-            let reason = "subjects below _INBOX are for replies";
-            return Err(SubjectError { subject, reason }.into());
-        }
+        check_listened(pattern)?;
         let mut control = self.control.lock();
         if control.subscriptions.len() >= self.subscriptions_max {
             return Err(Refusal::Full(
@@ -218,7 +213,12 @@ impl Memory {
         }
         let id = control.next_subscription;
         control.next_subscription += 1;
-        let (queue, receiver) = Queue::new(id, self.subscription_messages_max, overflow);
+        let (queue, receiver) = Queue::new(
+            id,
+            self.subscription_messages_max,
+            overflow,
+            Arc::clone(&self.state),
+        );
         control
             .subscriptions
             .push((pattern.to_owned(), Arc::clone(&queue)));

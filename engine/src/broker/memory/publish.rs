@@ -9,7 +9,6 @@ use std::task::Waker;
 use crossbeam_channel::TrySendError;
 use parking_lot::Mutex;
 
-use super::requests::INBOX;
 use super::routes::{LastRoute, Route};
 use super::subscription::{GuestFeed, Overflow};
 use super::{Delivery, Handlers, Memory};
@@ -18,6 +17,7 @@ use crate::config::Spread;
 use crate::error::{PublishError, Refusal};
 use crate::message::{HandlerId, Message};
 use crate::port::{Feed, Port};
+use crate::subject::INBOX;
 
 thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TrySendError};
 
-use super::requests::INBOX;
 use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
@@ -17,6 +16,7 @@ use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
 use crate::shard::{Arrival, Transport};
+use crate::subject::INBOX;
 
 /// Bits of a message's id that number it on its shard; the shard's number is above them.
 const ID_BITS: u32 = 48;
