@@ -258,6 +258,13 @@ impl EngineConfig {
             return bad(fault);
         }
         let mut names = std::collections::HashSet::new();
+        let slots = self.limits.instances(self.shards);
+        if (slots as usize) < self.shards {
+            return bad(format!(
+                "instances_max is {slots}, for {} shards; each needs at least one",
+                self.shards
+            ));
+        }
         for handler in &self.handlers {
             if !names.insert(&handler.name) {
                 return bad(format!(
@@ -323,7 +330,11 @@ pub(crate) fn tighten(
         match key.as_str() {
             "batch-max" => limits.batch_messages_max = limits.batch_messages_max.min(number()?),
             "batch-bytes-max" => limits.batch_bytes_max = limits.batch_bytes_max.min(number()?),
-            "deliveries-max" => limits.deliveries_max = limits.deliveries_max.min(number()? as u32),
+            "deliveries-max" => {
+                limits.deliveries_max = limits
+                    .deliveries_max
+                    .min(u32::try_from(number()?).unwrap_or(u32::MAX))
+            }
             "latency-budget" => limits.latency_budget = limits.latency_budget.min(time()?),
             "deadline" => limits.deadline = limits.deadline.min(time()?),
             _ => unknown.push(key.clone()),

@@ -91,7 +91,7 @@ pub enum ComponentError {
     },
     /// It needs more memories, tables or core instances than the pool's slots have.
     #[error(
-        "does not fit the pool: {0}; raise `memories_max`, `tables_max` or `core_instances_max`"
+        "does not fit the pool: {0}; raise what is too low of `memories_max`, `tables_max`, `table_elements_max` and `core_instances_max`"
     )]
     Slots(String),
 }

@@ -27,7 +27,7 @@ use self::component::Loaded;
 use self::host::{Host, Profile};
 use self::pond::{Pond, Taken};
 use crate::batch::Batch;
-use crate::config::{EngineConfig, ResetMode};
+use crate::config::{EngineConfig, ResetMode, Spread};
 use crate::error::StartError;
 use crate::limits::{HandlerLimits, MemorySum};
 use crate::message::HandlerId;
@@ -117,7 +117,7 @@ impl Guests {
     pub(crate) fn shard(
         &self,
         profiles: Vec<Arc<Profile>>,
-        limits: &crate::EngineLimits,
+        config: &EngineConfig,
         shell: Shell,
     ) -> ShardGuests {
         let kinds: Vec<_> = self
@@ -126,13 +126,24 @@ impl Guests {
             .zip(profiles)
             .map(|(l, profile)| Kind::new(l, profile, self.ticks))
             .collect();
+        let limits = &config.limits;
+        let slots = limits.instances(config.shards) as usize / config.shards;
+        let metrics = Arc::clone(&shell.metrics);
+        let engine = self.engine.clone();
         let pond = Pond::new(
-            self.engine.clone(),
+            engine,
             kinds.len(),
             limits.ready_instances_max,
-            Arc::clone(&shell.metrics),
+            slots,
+            metrics,
         );
-        let calls = Calls::new(kinds.len(), limits.suspended_calls_max);
+        // In the order of a subject, a call that waits is not overtaken by the next.
+        let each_max = if config.spread == Spread::Subject {
+            1
+        } else {
+            usize::MAX
+        };
+        let calls = Calls::new(kinds.len(), limits.suspended_calls_max, each_max);
         ShardGuests {
             kinds,
             pond,

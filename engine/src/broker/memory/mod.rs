@@ -293,6 +293,20 @@ impl Memory {
         (get(&self.refused), get(&self.unrouted), get(&self.dropped))
     }
 
+    /// Ends what waits on an engine that has ended: requests, and tasks that wait for messages.
+    pub(crate) fn end(&self, why: &Refusal) {
+        self.requests.end_all(why);
+        let queues: Vec<_> = {
+            let control = self.control.lock();
+            control
+                .subscriptions
+                .iter()
+                .map(|(_, queue)| Arc::clone(queue))
+                .collect()
+        };
+        queues.iter().for_each(|queue| queue.wake());
+    }
+
     /// Wakes all shards.
     pub(crate) fn unpark_all(&self) {
         self.shards.iter().for_each(|shard| shard.unpark.unpark());
