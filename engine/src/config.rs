@@ -276,16 +276,11 @@ impl EngineConfig {
             if let Some(fault) = handler.limits.fault() {
                 return bad(within(fault));
             }
-            let grants = &handler.grants;
-            for pattern in handler
-                .subjects
-                .iter()
-                .chain(&grants.send)
-                .chain(&grants.subscribe)
-            {
-                if let Err(fault) = check_pattern(pattern) {
-                    return bad(within(fault.to_string()));
-                }
+            let granted = handler.grants.send.iter().chain(&handler.grants.subscribe);
+            let subjects = handler.subjects.iter().map(|s| check_listened(s));
+            let mut checked = subjects.chain(granted.map(|pattern| check_pattern(pattern)));
+            if let Some(fault) = checked.find_map(Result::err) {
+                return bad(within(fault.to_string()));
             }
         }
         Ok(())
@@ -341,6 +336,24 @@ pub(crate) fn tighten(
         }
     }
     Ok(unknown)
+}
+
+/// Says in the log which of a guest's settings nobody knows: the first few, cut, since a guest chooses them.
+pub(crate) fn warn_unknown(handler: &str, keys: &[String]) {
+    if keys.is_empty() {
+        return;
+    }
+    let first: Vec<String> = keys
+        .iter()
+        .take(8)
+        .map(|key| key.chars().take(64).collect())
+        .collect();
+    tracing::warn!(
+        handler,
+        count = keys.len(),
+        ?first,
+        "unknown settings of the guest are left out"
+    );
 }
 
 /// A duration as settings write it: a whole number above 0 with `us`, `ms` or `s`.

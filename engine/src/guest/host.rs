@@ -15,7 +15,7 @@ use super::handles::Handles;
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
 use crate::batch::Batch;
-use crate::config::{Grants, check_channels};
+use crate::config::{Grants, check_channels, tighten};
 use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{Format, Message};
@@ -284,9 +284,7 @@ impl Host {
             }
         }
         let mut limits = self.profile.limits.clone();
-        let unknown =
-            crate::config::tighten(&mut limits, &update.extensions).map_err(CallError::Refused)?;
-        super::warn_unknown(&self.profile.name, &unknown);
+        tighten(&mut limits, &update.extensions).map_err(CallError::Refused)?;
         self.outbox("update-guest-configuration")?
             .set_update(update);
         Ok(())

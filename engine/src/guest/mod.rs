@@ -40,13 +40,6 @@ use crate::shard::{Ended, Guest, Started};
 /// A linker of what guests may import.
 type HostLinker = Linker<Host>;
 
-/// Says in the log which of a guest's settings nobody knows.
-fn warn_unknown(handler: &str, keys: &[String]) {
-    if !keys.is_empty() {
-        tracing::warn!(handler, ?keys, "unknown settings of the guest are left out");
-    }
-}
-
 /// The loaded components of an engine, shared by its shards.
 pub(crate) struct Guests {
     engine: wasmtime::Engine,
@@ -304,6 +297,9 @@ impl Guest for ShardGuests {
 /// The fault that an error of Wasmtime is: `denied` says whether the instance was refused memory before.
 fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
     use wasmtime::Trap;
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Fault::new(FaultKind::Guest, format!("exited with status {}", exit.0));
+    }
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(Trap::StackOverflow) => FaultKind::Stack,

@@ -20,7 +20,7 @@ use self::requests::Requests;
 use self::routes::{Listener, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
-use crate::config::{Spread, tighten};
+use crate::config::{Spread, tighten, warn_unknown};
 use crate::dispatch::State;
 use crate::error::Refusal;
 use crate::limits::{EngineLimits, HandlerLimits};
@@ -240,7 +240,10 @@ impl Memory {
         let handler = &mut control.handlers[id.index()];
         let mut limits = handler.most.clone();
         match tighten(&mut limits, &update.extensions) {
-            Ok(_) => handler.limits = limits,
+            Ok(unknown) => {
+                warn_unknown(&handler.name, &unknown);
+                handler.limits = limits;
+            }
             Err(why) => tracing::warn!(
                 handler = handler.name,
                 "an update of its settings is left out: the guest {why}"
