@@ -154,9 +154,6 @@ fn what_a_guest_sends_reaches_other_handlers() {
         (config.shards, config.spread) = (2, spread);
         let asked = Asked::with(config);
         (0..100).for_each(|_| asked.tell("say counter x"));
-        while asked.engine.stats().handlers[1].acked < 100 {
-            std::thread::yield_now();
-        }
         let stats = asked.end();
         assert_eq!(
             (stats.handlers[0].sent, stats.handlers[1].acked),
@@ -235,6 +232,33 @@ fn a_draining_engine_takes_nothing_and_finishes_what_it_has() {
 }
 
 #[test]
+fn a_drain_waits_for_what_guests_send_from_shard_to_shard() {
+    const MESSAGES: u64 = 1_000;
+    let path = millpond_tests::guest(PROBE);
+    for _ in 0..5 {
+        let relay = millpond::HandlerConfig::file("relay", &path)
+            .subject("relay.*")
+            .grants(millpond::Grants::all());
+        let counter = handler("counter").subject("counted.*");
+        let mut config = config([relay, counter]);
+        (config.shards, config.spread) = (2, Spread::Subject);
+        let engine = start(config);
+        for index in 0..MESSAGES {
+            // Two hops, each on the shard that its subject's hash is of.
+            let commands = format!("say relay.{index}x say counted.{index} x");
+            let message = message(&format!("relay.{index}"), commands.as_bytes());
+            assert_eq!(engine.publish(message).unwrap(), 1);
+        }
+        let stats = settled(&engine);
+        assert_eq!(
+            (stats.handlers[0].acked, stats.handlers[1].acked),
+            (2 * MESSAGES, MESSAGES)
+        );
+        assert_eq!((stats.dropped, stats.unrouted), (0, 0));
+    }
+}
+
+#[test]
 fn a_drain_that_takes_too_long_says_what_is_left() {
     let slow = limited(PROBE, |l| {
         l.receive_wait_max = LONG;
@@ -251,6 +275,28 @@ fn a_drain_that_takes_too_long_says_what_is_left() {
         })
     );
     asked.engine.stop();
+}
+
+#[test]
+fn engines_side_by_side_know_nothing_of_each_other() {
+    let (one, two) = (
+        start(config([handler("echo")])),
+        start(config([handler("echo")])),
+    );
+    let others = two.subscribe(">", Overflow::Wait).unwrap();
+    for engine in [&one, &two, &one] {
+        let reply = engine.request(&message("echo", b"x"), LONG).unwrap();
+        assert_eq!(reply.wait().unwrap().payload(), b"x");
+    }
+    assert_eq!(settled(&one).settled(), 2);
+    one.stop();
+    let refused = one.publish(message("echo", b"x")).unwrap_err();
+    assert_eq!(refused.reason, Refusal::Stopping);
+    let reply = two.request(&message("echo", b"goes on"), LONG).unwrap();
+    assert_eq!(reply.wait().unwrap().payload(), b"goes on");
+    assert_eq!(settled(&two).settled(), 2);
+    let seen = std::iter::from_fn(|| others.try_next()).count();
+    assert_eq!(seen, 2, "its own requests, and none of the other's");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{Grants, HandlerConfig, Message, Overflow};
+use millpond::{Grants, HEADER_BYTES_MAX, HandlerConfig, Message, Overflow, PAYLOAD_BYTES_MAX};
 
 use crate::harness::{Asked, LONG, PROBES, handler, limited};
 
@@ -300,6 +300,75 @@ fn an_update_of_settings_tightens_the_limits() {
         let stats = asked.end();
         assert_eq!(stats.calls() - before.calls(), 50, "{probe}");
     }
+}
+
+#[test]
+fn an_update_of_settings_holds_on_all_shards() {
+    const MESSAGES: u64 = 32;
+    for (settings, calls) in [("batch-max=1", MESSAGES), ("batch-max=4", MESSAGES / 4)] {
+        let probe = limited(PROBES[2], |l| {
+            l.receive_wait_max = LONG;
+            l.suspended_calls_max = 1;
+        });
+        let mut config = crate::harness::config([probe]);
+        config.shards = 2;
+        let asked = Asked::with(config);
+        assert_eq!(asked.ask(&format!("update-ext {settings} report")), "ok");
+        while asked.engine.stats().handlers[0].acked < 1 {
+            std::thread::yield_now();
+        }
+        // A wait on each shard lets what comes after gather there: messages go to the shards in turn.
+        asked.tell("receive release report");
+        asked.tell("receive release report");
+        while asked.engine.stats().calls_suspended < 2 {
+            std::thread::yield_now();
+        }
+        (0..MESSAGES).for_each(|_| asked.tell("ok"));
+        let release = Message::new("release", b"").unwrap();
+        assert_eq!(asked.engine.publish(release).unwrap(), 2);
+        assert_eq!([asked.report(), asked.report()], ["some:", "some:"]);
+        assert_eq!(asked.end().calls(), 1 + 2 + calls, "{settings}");
+    }
+}
+
+#[test]
+fn channels_of_an_update_at_the_limit_and_one_over() {
+    for probe in PROBES {
+        let asked = Asked::new(handler(probe));
+        let update = |channels: usize| {
+            let channels: Vec<_> = (0..channels).map(|index| format!("c{index}")).collect();
+            asked.ask(&format!("update {} report", channels.join(",")))
+        };
+        let report = update(1_025);
+        assert!(
+            report.starts_with("error:1025 channels; at most 1024"),
+            "{probe}: {report}"
+        );
+        assert_eq!(asked.ask("count report"), "1", "{probe}: nothing has moved");
+        assert_eq!(update(1_024), "ok", "{probe}");
+        asked.end();
+    }
+}
+
+#[test]
+fn a_guest_can_send_on_and_settle_what_is_as_large_as_a_message_may_be() {
+    // What the host gives of its own: `channel: probe` and `id:` with 16 digits, each with its line's end.
+    const OWN_BYTES: usize = 16 + 22;
+    each(|probe, asked| {
+        let out = asked.engine.subscribe("out", Overflow::Wait).unwrap();
+        let mut commands = b"echo out;complete report".to_vec();
+        commands.resize(PAYLOAD_BYTES_MAX, b';');
+        let value = "v".repeat(HEADER_BYTES_MAX - OWN_BYTES - "k: \r\n".len());
+        let message = Message::builder("probe")
+            .header("k", &value)
+            .payload(&commands)
+            .unwrap();
+        asked.engine.publish(message).unwrap();
+        assert_eq!(asked.report(), "ok", "{probe}");
+        let sent = out.next(LONG).expect("the send arrives");
+        assert_eq!(sent.payload(), commands, "{probe}");
+        assert!(sent.headers().eq([("k", &*value)]), "{probe}");
+    });
 }
 
 #[test]

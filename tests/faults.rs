@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use millpond::{FaultKind, Message};
+use millpond::{FaultKind, Message, Overflow};
 
-use crate::harness::{Asked, LONG, PROBE, PROBES, count, limited};
+use crate::harness::{Asked, LONG, PROBE, PROBES, blocked, count, limited, release, settled};
 
 /// A probe that gives up on its second failure, soon.
 fn quick(probe: &str) -> Asked {
@@ -47,39 +47,66 @@ fn each_fault_is_named_retried_and_given_up_on() {
 
 #[test]
 fn a_poison_message_does_not_harm_its_batch() {
-    let asked = quick(PROBE);
-    // A call that runs on lets the others gather into one batch.
+    const DELIVERIES: u32 = 3;
+    let engine = blocked(|l| {
+        l.batch_messages_max = 40;
+        l.deliveries_max = DELIVERIES;
+        l.retry_delay_first = Duration::from_millis(1);
+    });
+    let reports = engine.subscribe("report", Overflow::Wait).unwrap();
     for index in 0..40 {
-        asked.tell(if index == 17 {
-            "say report never;trap"
-        } else {
-            "say report once"
-        });
+        let commands: &[u8] = match index {
+            17 => b"say report never;trap",
+            _ => b"say report once",
+        };
+        let message = Message::new("probe", commands).unwrap();
+        assert_eq!(engine.publish(message).unwrap(), 1);
     }
-    for _ in 0..39 {
-        assert_eq!(asked.report(), "once");
-    }
-    let stats = asked.end();
+    release(&engine);
+    let stats = settled(&engine);
     let handler = &stats.handlers[0];
-    assert_eq!((handler.acked, handler.sent), (39, 39));
+    assert_eq!(
+        handler.faults,
+        [(FaultKind::Trap, 1 + u64::from(DELIVERIES))],
+        "once all together, then the poison alone"
+    );
     assert_eq!(handler.terminated, [(FaultKind::Trap, 1)]);
+    assert_eq!(
+        (handler.acked, handler.calls),
+        (1 + 39, 1 + 1 + 39 + u64::from(DELIVERIES))
+    );
+    let texts: Vec<_> = std::iter::from_fn(|| reports.try_next()).collect();
+    assert_eq!(texts.len(), 1 + 39, "the wait reports too");
+    assert_eq!(texts.iter().filter(|m| m.payload() == b"once").count(), 39);
 }
 
 #[test]
 fn a_message_that_faults_now_and_then_is_handled_in_the_end() {
+    // Its send to its own handler is refused as long as the one that waits has the room, and so it fails.
     let asked = Asked::new(limited(PROBE, |l| {
-        l.deliveries_max = 3;
+        l.in_flight_messages_max = 2;
+        l.batch_messages_max = 1;
+        l.receive_wait_max = LONG;
+        l.deliveries_max = u32::MAX;
         l.retry_delay_first = Duration::from_millis(1);
-        l.receive_wait_max = Duration::from_millis(1);
+        l.retry_delay_max = Duration::from_millis(2);
     }));
-    let subscription = asked
-        .engine
-        .subscribe("never", millpond::Overflow::Drop)
-        .unwrap();
-    asked.tell("say report first");
-    assert_eq!(asked.report(), "first");
-    drop(subscription);
-    assert_eq!(asked.end().handlers[0].acked, 1);
+    asked.tell("receive release report");
+    while asked.engine.stats().calls_suspended == 0 {
+        std::thread::yield_now();
+    }
+    asked.tell("say report twice;say probe say report sent");
+    while asked.engine.stats().handlers[0].retried < 3 {
+        std::thread::yield_now();
+    }
+    release(&asked.engine);
+    let mut reports = [asked.report(), asked.report(), asked.report()];
+    reports.sort();
+    assert_eq!(reports, ["sent", "some:", "twice"], "each of them once");
+    let stats = asked.end();
+    let handler = &stats.handlers[0];
+    assert_eq!(handler.faults, [(FaultKind::Guest, handler.retried)]);
+    assert_eq!((handler.acked, handler.terminated_total()), (3, 0));
 }
 
 #[test]

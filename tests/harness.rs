@@ -104,6 +104,31 @@ impl Asked {
     }
 }
 
+/// An engine whose probe waits in its first call, the only one it may have, so that what comes after stays in flight.
+pub(crate) fn blocked(change: impl FnOnce(&mut HandlerLimits)) -> Engine {
+    let handler = limited(PROBE, |l| {
+        l.receive_wait_max = LONG;
+        l.suspended_calls_max = 1;
+        l.batch_messages_max = 1;
+        change(l);
+    });
+    let engine = start(config([handler]));
+    let wait = Message::new("probe", b"receive release report").expect("a good message");
+    engine.publish(wait).expect("it is taken");
+    while engine.stats().calls_suspended == 0 {
+        std::thread::yield_now();
+    }
+    engine
+}
+
+/// Ends the wait of a blocked engine.
+pub(crate) fn release(engine: &Engine) {
+    let message = Message::new("release", b"").expect("a good message");
+    while engine.publish(message.clone()).expect("it is taken") == 0 {
+        std::thread::yield_now();
+    }
+}
+
 /// Drains an engine: its stats then, with what must hold of every engine at rest.
 pub(crate) fn settled(engine: &Engine) -> Stats {
     engine.drain(LONG).expect("everything is settled");

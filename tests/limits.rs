@@ -4,37 +4,14 @@ use std::time::Duration;
 
 use millpond::{Engine, FaultKind, HandlerConfig, Message, Overflow, Refusal};
 
-use crate::harness::{Asked, LONG, PROBE, config, count, handler, limited, settled, start};
+use crate::harness::{
+    Asked, LONG, PROBE, blocked, config, count, handler, limited, release, settled, start,
+};
 
 const PAGE: usize = 64 << 10;
 
 fn message(subject: &str, payload: &[u8]) -> Message {
     Message::new(subject, payload).unwrap()
-}
-
-/// Publishes to a handler whose first call waits, so that what comes after stays in flight.
-fn blocked(change: impl FnOnce(&mut millpond::HandlerLimits)) -> Engine {
-    let handler = limited(PROBE, |l| {
-        l.receive_wait_max = LONG;
-        l.deadline = LONG;
-        l.suspended_calls_max = 1;
-        l.batch_messages_max = 1;
-        change(l);
-    });
-    let engine = start(config([handler]));
-    engine
-        .publish(message("probe", b"receive release report"))
-        .unwrap();
-    while engine.stats().calls_suspended == 0 {
-        std::thread::yield_now();
-    }
-    engine
-}
-
-fn release(engine: &Engine) {
-    while engine.publish(message("release", b"")).unwrap() == 0 {
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -102,22 +79,19 @@ fn messages_in_an_inbox() {
 
 #[test]
 fn batches_have_the_messages_that_wait_up_to_the_limit() {
-    let engine = blocked(|l| {
-        l.batch_messages_max = 8;
-        l.batch_bytes_max = 1 << 20;
-    });
-    (0..33).for_each(|_| {
-        engine.publish(message("probe", b"ok")).unwrap();
-    });
-    release(&engine);
-    let stats = settled(&engine);
-    let handler = &stats.handlers[0];
-    assert!(
-        handler.calls > 5,
-        "33 messages need 5 calls of 8: {}",
-        handler.calls
-    );
-    assert_eq!(handler.called_messages, 34);
+    for (messages, calls) in [(16, 2), (17, 3)] {
+        let engine = blocked(|l| l.batch_messages_max = 8);
+        (0..messages).for_each(|_| {
+            engine.publish(message("probe", b"ok")).unwrap();
+        });
+        release(&engine);
+        let handler = &settled(&engine).handlers[0];
+        assert_eq!(
+            (handler.calls, handler.called_messages),
+            (1 + calls, 1 + messages),
+            "{messages} messages, at most 8 a call"
+        );
+    }
 }
 
 #[test]
@@ -412,22 +386,24 @@ fn settled_without_refusals(engine: &Engine) {
 
 #[test]
 fn a_guest_is_told_when_a_handler_has_too_much_in_flight() {
-    let counter = limited("counter", |l| l.in_flight_messages_max = 4);
-    let asked = Asked::with(config([
-        limited(PROBE, |l| l.batch_messages_max = 1),
-        counter,
-    ]));
-    let mut config_full = 0;
-    // Each call floods within its outbox; what it may exceed the bound by is that outbox.
-    for _ in 0..50 {
-        if asked.ask("flood 4 counter report").starts_with("error:") {
-            config_full += 1;
+    for (in_flight_max, told) in [
+        (2, "ok"),
+        (
+            1,
+            "error:full: a handler of this subject has as much in flight as it may have",
+        ),
+    ] {
+        let sleeper = limited("sleeper", |l| {
+            l.in_flight_messages_max = in_flight_max;
+            l.suspended_calls_max = 1;
+        });
+        let asked = Asked::with(config([handler(PROBE), sleeper]));
+        let asleep = message("sleeper", b"sleep 3600000");
+        assert_eq!(asked.engine.publish(asleep).unwrap(), 1);
+        while asked.engine.stats().calls_suspended == 0 {
+            std::thread::yield_now();
         }
+        assert_eq!(asked.ask("send sleeper x report"), told);
+        asked.engine.stop();
     }
-    let stats = asked.end();
-    assert_eq!(stats.handlers[1].terminated_total(), 0);
-    assert_eq!(
-        stats.handlers[1].acked, stats.handlers[1].received,
-        "{config_full} floods were cut short"
-    );
 }

@@ -9,8 +9,8 @@ mod architecture;
 mod contract;
 mod faults;
 mod first_document;
+mod hostile;
 mod isolation;
-
 mod limits;
 mod pond;
 mod prebuilt;

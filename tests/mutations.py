@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MUTATIONS = [
     (
         "reset-off",
-        "used memory is not reset: a used instance is called again",
+        "the reset is left out: a used instance is called again, in the memory that its last call left",
         "engine/src/guest/pond.rs",
         "self.used.push(used);",
         "self.ready[0].push(used); self.counted(1);",
@@ -31,6 +31,22 @@ MUTATIONS = [
         "self.used.push(used);",
         "self.ready[0].push(used); self.counted(1);",
         "isolation::a_compiled_guest_that_scribbles_is_never_seen_by_another_call",
+    ),
+    (
+        "deadline-ignored",
+        "a call on the shard's stack may run for 40 s beyond its deadline",
+        "engine/src/guest/call.rs",
+        "store.set_epoch_deadline(kind.deadline_ticks());",
+        "store.set_epoch_deadline(kind.deadline_ticks() + 40_000);",
+        "hostile::a_direct_call_that_never_ends_is_ended_at_its_deadline",
+    ),
+    (
+        "deadline-ignored-on-a-fiber",
+        "a call that waits has no deadline",
+        "engine/src/guest/call.rs",
+        "let late = now >= call.deadline;",
+        "let late = false;",
+        "limits::deadline_of_a_call_on_the_stack_and_on_a_fiber",
     ),
     (
         "release-on-fault",

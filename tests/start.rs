@@ -212,7 +212,11 @@ fn a_reset_mode_that_is_asked_for_is_used_or_refused() {
         asked.reset = Some(mode);
         match Engine::start(asked) {
             Ok(engine) => assert_eq!(engine.stats().reset, mode.name()),
-            Err(error) => assert!(error.to_string().contains("can't be used here"), "{error}"),
+            Err(error) => {
+                assert_eq!(mode, millpond::ResetMode::PagemapScan, "{error}");
+                assert!(matches!(error, StartError::Config(_)), "{error}");
+                assert!(error.to_string().contains("can't be used here"), "{error}");
+            }
         }
     }
 }

@@ -74,6 +74,31 @@ fn a_guest_that_sleeps_for_an_hour_delays_no_neighbour_and_ends_at_its_deadline(
 }
 
 #[test]
+fn a_guest_that_sleeps_for_as_long_as_can_be_said_ends_at_its_deadline() {
+    let sleeper = limited("sleeper", |l| {
+        l.deadline = Duration::from_millis(50);
+        l.deliveries_max = 1;
+    });
+    let engine = start(crate::harness::config([sleeper]));
+    let reports = engine.subscribe("report", Overflow::Wait).unwrap();
+    for commands in [
+        format!("sleep {};say report never", u64::MAX),
+        "say report after".into(),
+    ] {
+        let message = Message::new("sleeper", commands.as_bytes()).unwrap();
+        engine.publish(message).unwrap();
+        while engine.stats().calls() == 0 {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(reports.next(LONG).unwrap().payload(), b"after");
+    let stats = settled(&engine);
+    assert!(reports.try_next().is_none(), "it slept");
+    assert_eq!(stats.handlers[0].terminated, [(FaultKind::Deadline, 1)]);
+    assert_eq!(stats.handlers[0].acked, 1);
+}
+
+#[test]
 fn components_that_wait_or_import_wasi_are_called_on_fibers_and_others_directly() {
     for (name, way) in [
         ("sleeper", Way::Fiber),
