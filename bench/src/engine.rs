@@ -24,6 +24,7 @@ const FILL_MIN: f64 = 60.0 / 64.0;
 /// An engine with one handler, and what is published to it.
 pub struct LoadedEngine {
     engine: Engine,
+    shard: String,
     ring: Vec<Message>,
     next: usize,
     guest: Guest,
@@ -40,6 +41,7 @@ impl LoadedEngine {
         let limits = HandlerLimits {
             batch_messages_max: batch,
             in_flight_messages_max: IN_FLIGHT_MAX,
+            deadline: PATIENCE,
             ..HandlerLimits::default()
         };
         let handler = HandlerConfig::file(guest.name(), guest.path())
@@ -47,8 +49,10 @@ impl LoadedEngine {
             .grants(Grants::all());
         let mut config = EngineConfig::new().shards(1).handler(handler);
         config.reset = Some(reset);
+        let engine = Engine::start(config)?;
         Ok(Self {
-            engine: Engine::start(config)?,
+            engine,
+            shard: shard_thread()?,
             ring: guest.messages(2 * IN_FLIGHT_MAX as usize)?,
             next: 0,
             guest,
@@ -63,7 +67,7 @@ impl LoadedEngine {
     pub fn run(&mut self, messages: u64) -> Result<Run> {
         go(Place::Publisher)?;
         let before = self.engine.stats();
-        let begun = clock::now();
+        let (begun, begun_on_core) = (clock::now(), clock::on_core(&self.shard)?);
         for _ in 0..messages {
             self.publish()?;
         }
@@ -75,8 +79,13 @@ impl LoadedEngine {
             std::thread::yield_now();
         }
         let elapsed = clock::now() - begun;
+        let on_core = clock::on_core(&self.shard)? - begun_on_core;
         self.check(&before, &self.engine.stats(), messages)?;
-        Ok(Run { messages, elapsed })
+        Ok(Run {
+            messages,
+            elapsed,
+            on_core,
+        })
     }
 
     /// Publishes the ring's next message, resting while the engine is full.
@@ -122,6 +131,17 @@ impl LoadedEngine {
             "the mean batch was {mean:.1}, below {least:.1}: the publisher could not keep up"
         );
         Ok(())
+    }
+}
+
+/// The shard's thread, which names itself once it runs. The kernel cuts names to 15 bytes.
+fn shard_thread() -> Result<String> {
+    let begun = clock::now();
+    loop {
+        match clock::thread_named("millpond-shard-") {
+            Err(_) if clock::now() - begun < PATIENCE => std::thread::yield_now(),
+            found => return found,
+        }
     }
 }
 

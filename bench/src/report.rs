@@ -9,7 +9,7 @@ use wasmtime::error::Context as _;
 
 use crate::cores::{Place, go};
 use crate::engine::LoadedEngine;
-use crate::guest::Guest;
+use crate::guest::{Guest, PAYLOAD_BYTES};
 use crate::raw::{Allocator, RawLoop, Run};
 
 /// Messages a call that are compared.
@@ -41,48 +41,38 @@ pub fn resets_by_speed() -> Result<Vec<(ResetMode, f64)>> {
     Ok(rates)
 }
 
-/// One row of the table.
-#[derive(Debug, Clone)]
-pub struct Row {
-    guest: Guest,
-    batch: usize,
-    raw: f64,
-    engine: f64,
-    ratio: f64,
-    ratio_min: f64,
-    ratio_max: f64,
+/// A round: a rate of each side, and the same by what its thread had of its core.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    raw: Run,
+    engine: Run,
 }
 
-/// Measures one row: raw loop and engine in turn.
-///
-/// # Errors
-/// A run failed, or its answer was wrong.
-pub fn row(guest: Guest, batch: usize, reset: ResetMode) -> Result<Row> {
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.engine.rate() / self.raw.rate()
+    }
+
+    fn ratio_on_core(&self) -> f64 {
+        self.engine.rate_on_core() / self.raw.rate_on_core()
+    }
+}
+
+/// Measures raw loop and engine in turn.
+fn rounds(guest: Guest, batch: usize, reset: ResetMode) -> Result<Vec<Round>> {
     let mut engine = LoadedEngine::new(guest, reset, batch)?;
     go(Place::Shard)?;
     let mut raw = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
-    let messages = |run: Run| (run.rate() * ROUND.as_secs_f64()) as u64;
-    let messages = messages(raw.run_for(ROUND)?);
+    let messages = (raw.run_for(ROUND)?.rate() * ROUND.as_secs_f64()) as u64;
     engine.run(messages)?;
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
+    let round = |_| {
         go(Place::Shard)?;
-        let raw = raw.run_for(ROUND)?.rate();
-        rounds.push((raw, engine.run(messages)?.rate()));
-    }
-    let of = |f: &dyn Fn(&(f64, f64)) -> f64| sorted(rounds.iter().map(f).collect());
-    let (raws, engines) = (of(&|r| r.0), of(&|r| r.1));
-    let ratios = of(&|r| r.1 / r.0);
-    let middle = ROUNDS / 2;
-    Ok(Row {
-        guest,
-        batch,
-        raw: raws[middle],
-        engine: engines[middle],
-        ratio: ratios[middle],
-        ratio_min: ratios[0],
-        ratio_max: ratios[ROUNDS - 1],
-    })
+        Ok(Round {
+            raw: raw.run_for(ROUND)?,
+            engine: engine.run(messages)?,
+        })
+    };
+    (0..ROUNDS).map(round).collect()
 }
 
 /// The whole report.
@@ -92,55 +82,49 @@ pub fn row(guest: Guest, batch: usize, reset: ResetMode) -> Result<Row> {
 pub fn report() -> Result<String> {
     let resets = resets_by_speed()?;
     let &(reset, _) = resets.first().context("no reset mode is available")?;
-    let mut out = String::new();
-    let of: Vec<_> = resets
-        .iter()
-        .map(|(reset, rate)| format!("{} {:.0}/s", reset.name(), rate))
-        .collect();
+    let speed = |(reset, rate): &(ResetMode, f64)| format!("{} {rate:.0}/s", reset.name());
+    let speeds: Vec<_> = resets.iter().map(speed).collect();
+    let mut out = format!(
+        "\nreset, by the raw loop with counter at 1 a call: {}\n\
+         engine ÷ raw loop: contract 1, messages of {PAYLOAD_BYTES} bytes, one core, reset by {}.\n\
+         Medians of {ROUNDS} rounds of {ROUND:?} of each in turn. On core: by what the thread had of its core, whatever else ran.\n",
+        speeds.join(", "),
+        reset.name(),
+    );
     writeln!(
         out,
-        "\nreset modes, raw loop, counter, 1 a call: {}",
-        of.join(", ")
-    )?;
-    writeln!(
-        out,
-        "engine ÷ raw loop, one core each, {} messages of {} bytes, reset by {}; {ROUNDS} rounds of {ROUND:?} in turn, medians of messages/s",
-        "contract 1",
-        crate::guest::PAYLOAD_BYTES,
-        reset.name()
-    )?;
-    writeln!(
-        out,
-        "{:<8} {:>6} {:>12} {:>12} {:>9} {:>9} {:>7}  {}",
-        "guest",
-        "a call",
-        "raw /s",
-        "engine /s",
-        "raw ns",
-        "engine ns",
-        "ratio",
-        "ratios of rounds"
+        "guest    a call     raw/s  engine/s   ratio (least, most)       raw ns  engine ns  ratio on core (least, most)"
     )?;
     for guest in Guest::ALL {
         for batch in BATCHES {
-            let row = row(guest, batch, reset)?;
-            let nanos = |rate: f64| 1e9 / rate;
-            writeln!(
-                out,
-                "{:<8} {:>6} {:>12.0} {:>12.0} {:>9.0} {:>9.0} {:>7.3}  {:.3} to {:.3}",
-                row.guest.name(),
-                row.batch,
-                row.raw,
-                row.engine,
-                nanos(row.raw),
-                nanos(row.engine),
-                row.ratio,
-                row.ratio_min,
-                row.ratio_max
-            )?;
+            out += &row(guest, batch, &rounds(guest, batch, reset)?)?;
         }
     }
     out += &pieces(reset)?;
+    Ok(out)
+}
+
+/// One row of the table.
+fn row(guest: Guest, batch: usize, rounds: &[Round]) -> Result<String> {
+    let of = |f: &dyn Fn(&Round) -> f64| sorted(rounds.iter().map(f).collect());
+    let middle = |values: Vec<f64>| values[ROUNDS / 2];
+    let (ratios, on_core) = (of(&Round::ratio), of(&Round::ratio_on_core));
+    let mut out = String::new();
+    writeln!(
+        out,
+        "{:<8} {batch:>6} {:>9.0} {:>9.0} {:>7.3} ({:.3}, {:.3}) {:>12.0} {:>10.0} {:>14.3} ({:.3}, {:.3})",
+        guest.name(),
+        middle(of(&|r| r.raw.rate())),
+        middle(of(&|r| r.engine.rate())),
+        ratios[ROUNDS / 2],
+        ratios[0],
+        ratios[ROUNDS - 1],
+        middle(of(&|r| 1e9 / r.raw.rate_on_core())),
+        middle(of(&|r| 1e9 / r.engine.rate_on_core())),
+        on_core[ROUNDS / 2],
+        on_core[0],
+        on_core[ROUNDS - 1],
+    )?;
     Ok(out)
 }
 

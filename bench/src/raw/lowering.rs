@@ -17,10 +17,7 @@ pub(super) struct RawMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[allow(
-    dead_code,
-    reason = "the contract has them all; only one is used here"
-)]
+#[allow(dead_code, reason = "the contract has them all; only one is used here")]
 pub(super) enum FormatSpec {
     #[component(name = "cloudevents")]
     CloudEvents,

@@ -13,7 +13,7 @@ use wasmtime::{Engine, Result, Store, StoreContextMut, ensure};
 
 use self::lowering::{GuestMessage, RawMessage, WitMessage, lowered};
 pub use self::pool::Allocator;
-use crate::clock;
+use crate::clock::{self, THIS_THREAD, on_core};
 use crate::guest::{Guest, PAYLOAD_BYTES};
 
 /// Calls between two looks at the clock.
@@ -50,6 +50,8 @@ pub struct Run {
     pub messages: u64,
     /// From the first call to the last drop.
     pub elapsed: Duration,
+    /// What the thread that handled them had of its core.
+    pub on_core: Duration,
 }
 
 impl Run {
@@ -57,6 +59,12 @@ impl Run {
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Messages a second of the core.
+    #[must_use]
+    pub fn rate_on_core(&self) -> f64 {
+        self.messages as f64 / self.on_core.as_secs_f64()
     }
 }
 
@@ -123,7 +131,7 @@ impl RawLoop {
     }
 
     fn run(&mut self, done: impl Fn(u64, &dyn Fn() -> Duration) -> bool) -> Result<Run> {
-        let begun = clock::now();
+        let (begun, begun_on_core) = (clock::now(), on_core(THIS_THREAD)?);
         let elapsed = || clock::now() - begun;
         let mut calls = 0;
         while !done(calls, &elapsed) {
@@ -136,6 +144,7 @@ impl RawLoop {
         Ok(Run {
             messages: calls * self.batch.len() as u64,
             elapsed: elapsed(),
+            on_core: on_core(THIS_THREAD)? - begun_on_core,
         })
     }
 
