@@ -1,2 +1,19 @@
-//! Tests.
+//! The integration tests: real components in real engines, at each limit and one over, with each fault.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod harness;
+
+mod api;
+mod architecture;
+mod contract;
+mod faults;
+mod first_document;
+mod isolation;
+
+mod limits;
+mod pond;
 mod prebuilt;
+mod start;
+mod volume;
+mod wasi;

@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::clock;
 use crate::error::{Refusal, StartError};
-use crate::guest::wait::Unpark;
+use crate::port::Unpark;
 use crate::shard::{Guest, Next, Shard, Transport};
 
 const RUNNING: u8 = 0;

@@ -1,29 +1,28 @@
 //! The engine: the handle that an embedder holds. Starting, publishing, requests, subscriptions, stats, drain and stop.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker::memory::publish::ShardSide;
-use crate::broker::memory::requests::{INBOX, Reply};
+use crate::broker::memory::requests::{Reply, Requests};
 use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
-use crate::broker::memory::{Delivery, HandlerStart, Memory};
+use crate::broker::memory::{Delivery, Memory};
 use crate::clock;
-use crate::config::{EngineConfig, HandlerConfig, tighten};
+use crate::config::EngineConfig;
+use crate::configure::{configure_all, profile};
 use crate::dispatch::{Parker, State, spawn, spawn_ticker};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
-use crate::guest::host::{Feed, Port, Profile};
-use crate::guest::wait::Unpark;
 use crate::guest::{Guests, Shell, machine_memory};
 use crate::limits::{HandlerLimits, MemorySum};
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
+use crate::port::{Port, Unpark};
 use crate::shard::Shard;
-use crate::subject::check_pattern;
 
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -37,11 +36,10 @@ pub struct Engine {
 struct Inner {
     broker: Arc<Memory>,
     guests: Arc<Guests>,
-    state: Arc<State>,
+    threads: Threads,
     metrics: Vec<Arc<ShardMetrics>>,
     names: Vec<String>,
     memory: MemorySum,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -73,118 +71,35 @@ impl Engine {
             });
         }
         tracing::info!(reset = guests.reset().name(), shards = config.shards, %memory, "starting");
+        let requests = Arc::new(Requests::new(config.limits.requests_max));
+        let threads = Threads::default();
+        threads.start_ticker(&config, &guests, &requests)?;
         let starts = configure_all(&config, &guests)?;
         let parkers = (0..config.shards)
             .map(|_| Parker::new())
             .collect::<Result<Vec<_>, _>>()?;
-        let unparks: Vec<Arc<dyn Unpark>> = parkers
-            .iter()
-            .map(|p| p.unparker() as Arc<dyn Unpark>)
-            .collect();
-        let limits: Vec<HandlerLimits> = starts.iter().map(|start| start.limits.clone()).collect();
-        let (broker, inboxes) = Memory::new(starts, unparks.clone(), config.spread, &config.limits);
+        let unparks = parkers.iter().map(|p| p.unparker() as Arc<dyn Unpark>);
+        let limits: Vec<HandlerLimits> = starts.iter().map(|s| s.limits.clone()).collect();
+        let (broker, inboxes) = Memory::new(
+            starts,
+            unparks.collect(),
+            config.spread,
+            &config.limits,
+            requests,
+        );
+        let metrics = (0..config.shards).map(|_| Arc::new(ShardMetrics::new(limits.len())));
         let inner = Arc::new(Inner {
             broker,
             guests,
-            state: Arc::default(),
-            metrics: (0..config.shards)
-                .map(|_| Arc::new(ShardMetrics::new(limits.len())))
-                .collect(),
+            threads,
+            metrics: metrics.collect(),
             names: config.handlers.iter().map(|h| h.name.clone()).collect(),
             memory,
-            threads: Mutex::default(),
         });
-        let engine = Self { inner };
-        for (index, ((parker, inbox), unpark)) in
-            parkers.into_iter().zip(inboxes).zip(unparks).enumerate()
-        {
-            engine.start_shard(index, &config, &limits, parker, inbox, unpark)?;
+        for (index, (parker, inbox)) in parkers.into_iter().zip(inboxes).enumerate() {
+            inner.start_shard(index, &config, &limits, parker, inbox)?;
         }
-        engine.start_ticker(&config)?;
-        Ok(engine)
-    }
-
-    fn start_shard(
-        &self,
-        index: usize,
-        config: &EngineConfig,
-        limits: &[HandlerLimits],
-        parker: Parker,
-        inbox: crossbeam_channel::Receiver<Delivery>,
-        unpark: Arc<dyn Unpark>,
-    ) -> Result<(), StartError> {
-        let Inner {
-            broker,
-            guests,
-            state,
-            metrics,
-            threads,
-            ..
-        } = &*self.inner;
-        let port: Arc<dyn Port> = Arc::new(ShardSide {
-            broker: Arc::clone(broker),
-            shard: index,
-        });
-        let profile = |((handler, limits), id): ((&HandlerConfig, &HandlerLimits), u32)| {
-            Arc::new(profile(
-                handler,
-                limits,
-                Arc::clone(&port),
-                guests.has_wasi(HandlerId(id)),
-                &broker.channels(HandlerId(id)),
-            ))
-        };
-        let profiles = config
-            .handlers
-            .iter()
-            .zip(limits)
-            .zip(0..)
-            .map(profile)
-            .collect();
-        let metrics = Arc::clone(&metrics[index]);
-        let shell = Shell {
-            clock: clock::now,
-            unpark,
-            metrics: Arc::clone(&metrics),
-        };
-        let shard_guests = guests.shard(profiles, &config.limits, shell);
-        let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
-        let limits = limits.to_vec();
-        let (broker, ended_state) = (Arc::clone(broker), Arc::clone(state));
-        let ended = move || {
-            let why = ended_state
-                .failure()
-                .map_or(Refusal::Stopping, Refusal::Failed);
-            broker.requests.end_all(&why);
-            broker.unpark_all();
-        };
-        let thread = spawn(
-            index,
-            config.pin,
-            parker,
-            Arc::clone(state),
-            ended,
-            move || Shard::new(shard_guests, transport, &limits, metrics),
-        )?;
-        threads.lock().push(thread);
-        Ok(())
-    }
-
-    fn start_ticker(&self, config: &EngineConfig) -> Result<(), StartError> {
-        let Inner {
-            broker,
-            guests,
-            state,
-            threads,
-            ..
-        } = &*self.inner;
-        let (broker, guests) = (Arc::clone(broker), Arc::clone(guests));
-        let thread = spawn_ticker(config.limits.tick, Arc::clone(state), move |now| {
-            guests.tick();
-            broker.requests.expire(now);
-        })?;
-        threads.lock().push(thread);
-        Ok(())
+        Ok(Self { inner })
     }
 
     /// Publishes a message: how many handlers and subscriptions get it; 0 if nobody listens on its subject. Does not block,
@@ -193,7 +108,7 @@ impl Engine {
     /// # Errors
     /// A bound is reached, or the engine is ending: the message comes back.
     pub fn publish(&self, mut message: Message) -> Result<usize, PublishError> {
-        if let Err(reason) = self.inner.state.open() {
+        if let Err(reason) = self.inner.threads.state.open() {
             let message = Box::new(message);
             return Err(PublishError { reason, message });
         }
@@ -207,7 +122,7 @@ impl Engine {
     /// The request can't be made: nobody listens, a bound is reached, the engine is ending. The [`Reply`] itself ends with an
     /// error if no reply comes `within` this time.
     pub fn request(&self, message: &Message, within: Duration) -> Result<Reply, RequestError> {
-        self.inner.state.open()?;
+        self.inner.threads.state.open()?;
         let (subject, reply) = self.inner.broker.requests.open(clock::now(), within)?;
         let to = message.subject().to_owned();
         let message = message
@@ -255,6 +170,7 @@ impl Engine {
             stats.instances_ready += shard.instances_ready.get();
             stats.instances_discarded += shard.instances_discarded.get();
             stats.calls_suspended += shard.calls_suspended.get();
+            stats.resources_left += shard.resources_left.get();
             stats.latency.add(shard);
         }
         for (name, id) in names.iter().zip(0..) {
@@ -281,7 +197,8 @@ impl Engine {
     /// # Errors
     /// Messages are still in flight when the time is over (they stay so), or a shard has failed.
     pub fn drain(&self, within: Duration) -> Result<(), DrainError> {
-        let Inner { broker, state, .. } = &*self.inner;
+        let broker = &self.inner.broker;
+        let state = &self.inner.threads.state;
         state.drain();
         let deadline = clock::now() + within;
         let (lock, look) = (Mutex::new(()), Condvar::new());
@@ -310,14 +227,59 @@ impl Engine {
 }
 
 impl Inner {
+    fn start_shard(
+        &self,
+        index: usize,
+        config: &EngineConfig,
+        limits: &[HandlerLimits],
+        parker: Parker,
+        inbox: Receiver<Delivery>,
+    ) -> Result<(), StartError> {
+        let Self {
+            broker,
+            guests,
+            threads,
+            metrics,
+            ..
+        } = self;
+        let side = ShardSide {
+            broker: Arc::clone(broker),
+            shard: index,
+        };
+        let port: Arc<dyn Port> = Arc::new(side);
+        let handlers = config.handlers.iter().zip(limits).zip(0..);
+        let profile = |((handler, limits), id)| {
+            let (wasi, channels) = (
+                guests.has_wasi(HandlerId(id)),
+                broker.channels(HandlerId(id)),
+            );
+            Arc::new(profile(handler, limits, Arc::clone(&port), wasi, &channels))
+        };
+        let metrics = Arc::clone(&metrics[index]);
+        let shell = Shell {
+            clock: clock::now,
+            unpark: parker.unparker(),
+            metrics: Arc::clone(&metrics),
+        };
+        let guests = guests.shard(handlers.map(profile).collect(), &config.limits, shell);
+        let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
+        let limits = limits.to_vec();
+        let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
+        let ended = move || {
+            let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
+            broker.requests.end_all(&why);
+            broker.unpark_all();
+        };
+        let make = move || Shard::new(guests, transport, &limits, metrics);
+        let state = Arc::clone(&threads.state);
+        threads.add(spawn(index, config.pin, parker, state, ended, make)?);
+        Ok(())
+    }
+
     fn stop(&self) {
-        self.state.stop();
+        self.threads.state.stop();
         self.broker.unpark_all();
-        for thread in self.threads.lock().drain(..) {
-            thread.thread().unpark();
-            // A shard's own panic was caught and is the engine's failure already.
-            let _ = thread.join();
-        }
+        self.threads.join();
     }
 }
 
@@ -327,90 +289,48 @@ impl Drop for Inner {
     }
 }
 
-/// What the instances of a handler on one shard share.
-fn profile(
-    handler: &HandlerConfig,
-    limits: &HandlerLimits,
-    port: Arc<dyn Port>,
-    wasi: bool,
-    channels: &[String],
-) -> Profile {
-    let mut grants = handler.grants.clone();
-    grants
-        .subscribe
-        .extend(handler.subjects.iter().chain(channels).cloned());
-    Profile {
-        name: handler.name.clone(),
-        limits: limits.clone(),
-        grants,
-        port,
-        wasi,
+/// The threads of an engine, which end with it, and with a start that fails.
+#[derive(Default)]
+struct Threads {
+    state: Arc<State>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn start_ticker(
+        &self,
+        config: &EngineConfig,
+        guests: &Arc<Guests>,
+        requests: &Arc<Requests>,
+    ) -> Result<(), StartError> {
+        let (guests, requests) = (Arc::clone(guests), Arc::clone(requests));
+        let tick = move |now| {
+            guests.tick();
+            requests.expire(now);
+        };
+        self.add(spawn_ticker(
+            config.limits.tick,
+            Arc::clone(&self.state),
+            tick,
+        )?);
+        Ok(())
     }
-}
 
-/// Asks every guest for its configuration, and checks what it says.
-fn configure_all(config: &EngineConfig, guests: &Guests) -> Result<Vec<HandlerStart>, StartError> {
-    let configure = |(handler, id)| configure(handler, HandlerId(id), guests);
-    config.handlers.iter().zip(0..).map(configure).collect()
-}
+    fn add(&self, thread: JoinHandle<()>) {
+        self.running.lock().push(thread);
+    }
 
-fn configure(
-    handler: &HandlerConfig,
-    id: HandlerId,
-    guests: &Guests,
-) -> Result<HandlerStart, StartError> {
-    let failed = |reason: String| StartError::Configure {
-        path: handler.path(),
-        reason,
-    };
-    let profile = profile(
-        handler,
-        &handler.limits,
-        Arc::new(Nowhere),
-        guests.has_wasi(id),
-        &[],
-    );
-    let configuration = guests
-        .configure(id, Arc::new(profile))
-        .map_err(|fault| failed(format!("failed: {fault}")))?;
-    for channel in &configuration.channels {
-        check_pattern(channel).map_err(|error| failed(format!("named a {error}")))?;
-        if channel.starts_with(INBOX) {
-            return Err(failed(format!(
-                "named {channel:?}, but subjects below _INBOX are for replies"
-            )));
+    fn join(&self) {
+        for thread in self.running.lock().drain(..) {
+            // A shard's own panic was caught and is the engine's failure already.
+            let _ = thread.join();
         }
     }
-    if configuration.channels.is_empty() && handler.subjects.is_empty() {
-        return Err(failed(
-            "named no channels; a handler without subjects gets no messages, so give it some"
-                .into(),
-        ));
-    }
-    let mut limits = handler.limits.clone();
-    let unknown = tighten(&mut limits, &configuration.extensions).map_err(failed)?;
-    if !unknown.is_empty() {
-        tracing::warn!(handler = handler.name, keys = ?unknown, "unknown settings of the guest are left out");
-    }
-    tracing::info!(handler = handler.name, way = ?guests.way(id), channels = ?configuration.channels, "configured");
-    Ok(HandlerStart {
-        name: handler.name.clone(),
-        own: handler.subjects.clone(),
-        configuration,
-        most: handler.limits.clone(),
-        limits,
-    })
 }
 
-/// The broker of an instance that configures: there is none yet.
-struct Nowhere;
-
-impl Port for Nowhere {
-    fn admits(&self, _: &str) -> Result<(), Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
-        Err(Refusal::Stopping)
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.state.stop();
+        self.join();
     }
 }

@@ -89,16 +89,11 @@ pub enum ComponentError {
         /// The limit.
         max: u64,
     },
-    /// It needs more memories or tables than the pool's slots have.
-    #[error("needs {needs} {what}, above the limit of {max}; raise `{what}_max` to load it")]
-    Slots {
-        /// `memories` or `tables`.
-        what: &'static str,
-        /// What it needs.
-        needs: u32,
-        /// The limit.
-        max: u32,
-    },
+    /// It needs more memories, tables or core instances than the pool's slots have.
+    #[error(
+        "does not fit the pool: {0}; raise `memories_max`, `tables_max` or `core_instances_max`"
+    )]
+    Slots(String),
 }
 
 /// Why a message was not taken. The message comes back with it.

@@ -30,6 +30,7 @@ mod batch;
 mod broker;
 mod clock;
 mod config;
+mod configure;
 mod dispatch;
 mod engine;
 mod error;
@@ -39,6 +40,7 @@ mod message;
 mod metrics;
 mod outbox;
 mod outcome;
+mod port;
 mod shard;
 pub mod subject;
 

@@ -57,6 +57,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) instances_discarded: Counter,
     pub(crate) instances_ready: Counter,
     pub(crate) calls_suspended: Counter,
+    pub(crate) resources_left: Counter,
 }
 
 impl ShardMetrics {
@@ -70,6 +71,7 @@ impl ShardMetrics {
             instances_discarded: Counter::default(),
             instances_ready: Counter::default(),
             calls_suspended: Counter::default(),
+            resources_left: Counter::default(),
         }
     }
 
@@ -177,6 +179,8 @@ pub struct Stats {
     pub instances_discarded: u64,
     /// Calls that wait on a fiber.
     pub calls_suspended: u64,
+    /// Clients and errors that guests still held when their calls ended. They go with their instance.
+    pub resources_left: u64,
     /// Messages admitted and not yet settled.
     pub in_flight: u64,
     /// Messages that were refused at publication: a bound was reached.

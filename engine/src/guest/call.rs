@@ -9,43 +9,49 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use wasmtime::component::Instance;
 use wasmtime::{Engine, Store};
 
 use super::contract::Contract;
 use super::contract::messaging::{self, Handles, Resources, Returned};
 use super::host::Host;
 use super::pond::{self, Pond, Ready};
-use super::wait::{Unpark, Wait};
+use super::wait::Wait;
 use super::{Kind, fault};
 use crate::batch::Batch;
 use crate::clock;
 use crate::message::HandlerId;
 use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind};
+use crate::port::Unpark;
 use crate::shard::Ended;
 
 /// A call that is over.
 pub(crate) struct Done {
     /// Its instance, to be dropped later.
-    pub(crate) used: Store<Host>,
+    pub(crate) used: Ready,
     pub(crate) outbox: Box<Outbox>,
     pub(crate) result: Result<(), Fault>,
 }
 
 impl Done {
-    fn new(mut store: Store<Host>, returned: Returned<()>) -> Self {
-        let denied = store.data().meter.denied;
-        let result = match returned {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(Fault::new(FaultKind::Guest, reason)),
-            Err(error) => Err(fault(&error, denied)),
-        };
+    fn new(mut store: Store<Host>, instance: Instance, returned: Returned<()>) -> Self {
+        let result = outcome(&store, returned);
         let outbox = store.data_mut().end().unwrap_or_else(empty_outbox);
         Self {
-            used: store,
+            used: Ready { store, instance },
             outbox,
             result,
         }
+    }
+}
+
+/// What a call gave, or the fault that it ended with.
+fn outcome<T>(store: &Store<Host>, returned: Returned<T>) -> Result<T, Fault> {
+    match returned {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(reason)) => Err(Fault::new(FaultKind::Guest, reason)),
+        Err(error) => Err(fault(&error, store.data().meter.denied)),
     }
 }
 
@@ -73,7 +79,7 @@ pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<
             messaging::handle::<Resources>(&mut store, &instance, exports, &batch.messages)
         }
     };
-    Done::new(store, returned)
+    Done::new(store, instance, returned)
 }
 
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -87,6 +93,8 @@ pub(crate) struct Suspended {
     waker: Waker,
     limit: Duration,
     deadline: Instant,
+    /// The turn in which it was polled last: once a turn, so that one that never waits lets the shard go on.
+    polled: Option<Instant>,
 }
 
 impl Suspended {
@@ -124,7 +132,7 @@ impl Suspended {
                         .await
                 }
             };
-            Done::new(store, returned)
+            Done::new(store, instance, returned)
         });
         Self {
             handler,
@@ -134,6 +142,7 @@ impl Suspended {
             wait,
             limit: kind.profile.limits.deadline,
             deadline: now + kind.profile.limits.deadline,
+            polled: None,
         }
     }
 
@@ -189,9 +198,10 @@ impl Calls {
         self.calls.len() - 1
     }
 
-    /// The place of a call that wants to go on, or must end, by `now`.
+    /// The place of a call that wants to go on, or must end, by `now`, and has not been polled then.
     pub(crate) fn next_due(&self, now: Instant) -> Option<usize> {
-        self.calls.iter().position(|call| call.due() <= now)
+        let due = |call: &Suspended| call.due() <= now && call.polled != Some(now);
+        self.calls.iter().position(due)
     }
 
     /// When the next call wants to go on.
@@ -202,6 +212,7 @@ impl Calls {
     /// Goes on with one call: its end, if it has come to it. Past its deadline it is ended where it is.
     pub(crate) fn poll(&mut self, index: usize, now: Instant, pond: &mut Pond) -> Option<Ended> {
         let call = &mut self.calls[index];
+        call.polled = Some(now);
         call.wait.begin(now);
         let late = now >= call.deadline;
         let polled = match late {
@@ -265,15 +276,16 @@ pub(crate) fn configure(engine: &Engine, kind: &Kind) -> Result<GuestConfigurati
     let wait = Wait::new(begun, Arc::new(Caller(std::thread::current())));
     slice(&mut store, &wait);
     let (contract, exports) = (kind.loaded.contract, kind.loaded.exports);
-    let mut running: Running<Returned<GuestConfiguration>> = Box::pin(async move {
-        match contract {
+    let mut running: Running<Result<GuestConfiguration, Fault>> = Box::pin(async move {
+        let returned = match contract {
             Contract::Messaging2023 => {
                 messaging::configure::<Handles>(&mut store, &instance, exports).await
             }
             Contract::Messaging010 | Contract::Messaging020Draft => {
                 messaging::configure::<Resources>(&mut store, &instance, exports).await
             }
-        }
+        };
+        outcome(&store, returned)
     });
     let waker = Waker::from(Arc::clone(&wait));
     let deadline = begun + kind.profile.limits.deadline;
@@ -288,9 +300,7 @@ pub(crate) fn configure(engine: &Engine, kind: &Kind) -> Result<GuestConfigurati
         }
         wait.begin(now);
         match running.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(Ok(Ok(configuration))) => return Ok(configuration),
-            Poll::Ready(Ok(Err(reason))) => return Err(Fault::new(FaultKind::Guest, reason)),
-            Poll::Ready(Err(error)) => return Err(fault(&error, false)),
+            Poll::Ready(result) => return result,
             Poll::Pending => {
                 let due = wait.due().map_or(deadline, |due| due.min(deadline));
                 std::thread::park_timeout(due.saturating_duration_since(now));

@@ -11,7 +11,10 @@ use super::host::Host;
 use super::{HostLinker, wasi};
 use crate::config::{HandlerConfig, Source};
 use crate::error::{ComponentError, StartError};
-use crate::limits::{EngineLimits, Footprint};
+use crate::limits::Footprint;
+
+/// Bytes of a page of WebAssembly memory.
+const PAGE_BYTES: u64 = 64 << 10;
 
 /// How a handler's component is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,32 +48,25 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads, compiles, detects and links the component of a handler.
-    pub(crate) fn load(
-        engine: &Engine,
-        handler: &HandlerConfig,
-        limits: &EngineLimits,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn load(engine: &Engine, handler: &HandlerConfig) -> Result<Self, StartError> {
         let at = |cause| StartError::Component {
             path: handler.path(),
             cause,
         };
         let component = compile(engine, &handler.source).map_err(at)?;
-        Self::link(engine, &component, handler.limits.memory_bytes_max, limits).map_err(at)
+        Self::link(engine, &component, handler.limits.memory_bytes_max).map_err(at)
     }
 
     fn link(
         engine: &Engine,
         component: &Component,
         memory_bytes_max: usize,
-        limits: &EngineLimits,
     ) -> Result<Self, ComponentError> {
         let required = component.resources_required().ok_or_else(|| {
             ComponentError::Invalid(
                 "it imports core modules, so what it needs can't be known".into(),
             )
         })?;
-        check_slots("memories", required.num_memories, limits.memories_max)?;
-        check_slots("tables", required.num_tables, limits.tables_max)?;
         let contract = Contract::detect(component).ok_or_else(|| no_contract(engine, component))?;
         let exports = Exports::find(component, contract.interface())
             .ok_or_else(|| no_contract(engine, component))?;
@@ -83,10 +79,12 @@ impl Loaded {
             false => Way::Direct,
         };
         let wasi = ty.imports(engine).any(|(name, _)| is_wasi(name));
-        let pre = linker(engine, contract, wasi)
-            .and_then(|linker| linker.instantiate_pre(component))
+        let linker = linker(engine, contract, wasi)
+            .map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;
+        let pre = linker
+            .instantiate_pre(component)
             .map_err(|error| missing_import(engine, component, &error))?;
-        let largest = required.max_initial_memory_size.unwrap_or(0);
+        let largest = required.max_initial_memory_size.unwrap_or(0) * PAGE_BYTES;
         if largest > memory_bytes_max as u64 {
             return Err(ComponentError::Memory {
                 bytes: largest,
@@ -120,13 +118,6 @@ fn is_wasi(import: &str) -> bool {
     import.starts_with("wasi:") && !import.starts_with("wasi:messaging/")
 }
 
-fn check_slots(what: &'static str, needs: u32, max: u32) -> Result<(), ComponentError> {
-    if needs > max {
-        return Err(ComponentError::Slots { what, needs, max });
-    }
-    Ok(())
-}
-
 /// The linker of a contract; with WASI only where the component imports it.
 fn linker(engine: &Engine, contract: Contract, wasi: bool) -> wasmtime::Result<HostLinker> {
     let mut linker = HostLinker::new(engine);
@@ -144,11 +135,21 @@ fn compile(engine: &Engine, source: &Source) -> Result<Component, ComponentError
     };
     match bytes.get(..8) {
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(ComponentError::CoreModule),
-        Some([0, b'a', b's', b'm', ..]) => Component::new(engine, bytes)
-            .map_err(|error| ComponentError::Invalid(format!("{error:#}"))),
+        Some([0, b'a', b's', b'm', ..]) => {
+            Component::new(engine, bytes).map_err(|error| refused(&error))
+        }
         _ => Err(ComponentError::Invalid(
             "it does not begin as WebAssembly does".into(),
         )),
+    }
+}
+
+/// What the runtime said, told apart by its words: it has no type for a component that its pool has no room for.
+fn refused(error: &wasmtime::Error) -> ComponentError {
+    let detail = format!("{error:#}");
+    match detail.contains("pooling allocator") {
+        true => ComponentError::Slots(detail),
+        false => ComponentError::Invalid(detail),
     }
 }
 
@@ -212,13 +213,7 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
         cause,
     };
     let component = compile(&engine, &handler.source).map_err(at)?;
-    let loaded = Loaded::link(
-        &engine,
-        &component,
-        handler.limits.memory_bytes_max,
-        &config.limits,
-    )
-    .map_err(at)?;
+    let loaded = Loaded::link(&engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
     let imports = component
         .component_type()
         .imports(&engine)

@@ -37,6 +37,11 @@ impl<T> Table<T> {
         Ok(self.slots.len() as u32)
     }
 
+    /// Live handles.
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// The value of a handle.
     pub(crate) fn get(&self, handle: u32) -> Option<&T> {
         self.slots.get((handle as usize).checked_sub(1)?)?.as_ref()
@@ -58,6 +63,13 @@ impl<T> Table<T> {
 pub(crate) struct Handles {
     pub(crate) clients: Table<()>,
     pub(crate) errors: Table<String>,
+}
+
+impl Handles {
+    /// Live handles of both kinds.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len() + self.errors.len()
+    }
 }
 
 #[cfg(test)]

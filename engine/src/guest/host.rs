@@ -20,21 +20,8 @@ use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
+use crate::port::{Feed, Port};
 use crate::subject::{check_pattern, check_subject};
-
-/// What a guest's imports need of a broker, seen from one shard.
-pub(crate) trait Port: Send + Sync {
-    /// Whether a send to this subject could be taken now.
-    fn admits(&self, subject: &str) -> Result<(), Refusal>;
-    /// Subscribes for as long as the feed lives; the waker is woken when a message comes.
-    fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal>;
-}
-
-/// Messages of an ephemeral subscription.
-pub(crate) trait Feed: Send {
-    /// The next one, if it has come.
-    fn next(&mut self) -> Option<Message>;
-}
 
 /// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
 pub(crate) struct Profile {
@@ -187,6 +174,12 @@ impl Host {
     /// Ends the call: what it held.
     pub(crate) fn end(&mut self) -> Option<Box<Outbox>> {
         self.call.take().and_then(|call| call.outbox)
+    }
+
+    /// Clients and errors that the guest holds: after a call, those that it did not give back.
+    pub(crate) fn resources(&self) -> u64 {
+        let live = u64::try_from(self.live.clients + self.live.errors);
+        live.expect("resources are counted as they come and go") + self.handles.len() as u64
     }
 
     /// How long `subscribe-receive` waits.

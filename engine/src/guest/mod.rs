@@ -1,7 +1,7 @@
 //! Guests: handlers' components in Wasmtime, called in instances that have seen nothing.
 //!
 //! Owns all that names Wasmtime: the engine and its pool, loading, contracts, limits, the pond of ready instances, calls. Knows
-//! brokers only as the [`host::Port`] that a guest's imports use.
+//! brokers only as the [`crate::port::Port`] that a guest's imports use.
 
 mod call;
 mod component;
@@ -10,7 +10,7 @@ mod handles;
 pub(crate) mod host;
 mod pond;
 mod runtime;
-pub(crate) mod wait;
+mod wait;
 mod wasi;
 
 use std::sync::Arc;
@@ -26,7 +26,6 @@ use self::call::{Calls, Suspended};
 use self::component::Loaded;
 use self::host::{Host, Profile};
 use self::pond::{Pond, Taken};
-use self::wait::Unpark;
 use crate::batch::Batch;
 use crate::config::{EngineConfig, ResetMode};
 use crate::error::StartError;
@@ -35,6 +34,7 @@ use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Fault, FaultKind};
+use crate::port::Unpark;
 use crate::shard::{Ended, Guest, Started};
 
 /// A linker of what guests may import.
@@ -72,7 +72,7 @@ impl Guests {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, StartError> {
         let reset = runtime::choose_reset(config.reset)?;
         let engine = runtime::engine(config, reset)?;
-        let load = |handler| Loaded::load(&engine, handler, &config.limits);
+        let load = |handler| Loaded::load(&engine, handler);
         let loaded = config.handlers.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self {
             loaded,

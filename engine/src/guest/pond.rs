@@ -18,7 +18,7 @@ use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outcome::{Fault, FaultKind};
 
-/// An instance that has never been called.
+/// An instance with the store it lives in: one that has never been called, unless it waits to be dropped.
 pub(crate) struct Ready {
     pub(crate) store: Store<Host>,
     pub(crate) instance: Instance,
@@ -46,9 +46,10 @@ pub(crate) struct Pond {
     ready: Vec<Vec<Ready>>,
     ready_count: usize,
     ready_max: usize,
-    used: Vec<Store<Host>>,
-    /// Handlers whose stock may be short, looked at in idle turns.
+    used: Vec<Ready>,
+    /// Handlers whose stock may be short, each once, looked at in idle turns.
     short: Vec<HandlerId>,
+    is_short: Vec<bool>,
     metrics: Arc<ShardMetrics>,
 }
 
@@ -67,17 +68,18 @@ impl Pond {
             ready_max,
             used: Vec::new(),
             short: (0..handlers as u32).rev().map(HandlerId).collect(),
+            is_short: vec![true; handlers],
             metrics,
         }
     }
 
     /// An instance to call: a ready one, or one made now.
     pub(crate) fn take(&mut self, id: HandlerId, kind: &Kind) -> Taken {
+        if !std::mem::replace(&mut self.is_short[id.index()], true) {
+            self.short.push(id);
+        }
         if let Some(ready) = self.ready[id.index()].pop() {
             self.counted(-1);
-            if self.ready[id.index()].is_empty() {
-                self.short.push(id);
-            }
             self.metrics.instances_called.add(1);
             return Taken::Ready(ready);
         }
@@ -96,7 +98,10 @@ impl Pond {
     }
 
     /// Keeps a used instance until the turn's settlements are out.
-    pub(crate) fn put_used(&mut self, used: Store<Host>) {
+    pub(crate) fn put_used(&mut self, used: Ready) {
+        self.metrics
+            .resources_left
+            .add(used.store.data().resources());
         self.used.push(used);
     }
 
@@ -113,11 +118,11 @@ impl Pond {
         let kind = &kinds[id.index()];
         let stock = self.ready[id.index()].len();
         if stock >= kind.profile.limits.ready_instances_max {
-            self.short.pop();
-            return !self.short.is_empty();
+            return self.enough(id);
         }
         if self.ready_count >= self.ready_max {
             self.short.clear();
+            self.is_short.fill(false);
             return false;
         }
         match make(&self.engine, kind) {
@@ -128,11 +133,15 @@ impl Pond {
                 true
             }
             // No slot, or a fault that a call will meet too and settle: this handler waits until its next call.
-            Err(_) => {
-                self.short.pop();
-                !self.short.is_empty()
-            }
+            Err(_) => self.enough(id),
         }
+    }
+
+    /// Looks no more at a handler, the last of those that are short, until its next call. Whether others are short.
+    fn enough(&mut self, id: HandlerId) -> bool {
+        self.is_short[id.index()] = false;
+        self.short.pop();
+        !self.short.is_empty()
     }
 
     /// Frees a slot: a used instance's, else a ready one's of another handler. Whether there was one.

@@ -10,11 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
-/// Wakes a shard that is parked; does nothing to one that runs.
-pub(crate) trait Unpark: Send + Sync {
-    /// Wakes it.
-    fn unpark(&self);
-}
+use crate::port::Unpark;
 
 /// What one suspended call waits for. Written by its futures and by who wakes it; read by its shard.
 pub(crate) struct Wait {

@@ -1,2 +1,32 @@
-//! The program.
-fn main() {}
+//! The program `millpond`: shows the engine at work, runs components in a shell pipe, says what a component is.
+
+mod args;
+mod clock;
+mod demo;
+mod exit;
+mod inspect;
+mod logs;
+mod run;
+mod tap;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+/// The allocator that the engine is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    logs::start(&command);
+    let done = match command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
+    };
+    exit::end(done)
+}

@@ -22,10 +22,10 @@ use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
 use crate::config::{Spread, tighten};
 use crate::error::Refusal;
-use crate::guest::wait::Unpark;
 use crate::limits::{EngineLimits, HandlerLimits};
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
+use crate::port::Unpark;
 use crate::subject::{SubjectError, check_pattern};
 
 /// A message on its way to a shard, with the handlers it is for.
@@ -127,7 +127,7 @@ pub(crate) struct Memory {
     spread: Spread,
     subscription_messages_max: usize,
     subscriptions_max: usize,
-    pub(crate) requests: Requests,
+    pub(crate) requests: Arc<Requests>,
     refused: AtomicU64,
     unrouted: AtomicU64,
     dropped: AtomicU64,
@@ -140,6 +140,7 @@ impl Memory {
         unparks: Vec<Arc<dyn Unpark>>,
         spread: Spread,
         limits: &EngineLimits,
+        requests: Arc<Requests>,
     ) -> (Arc<Self>, Vec<Receiver<Delivery>>) {
         let bound = |h: &HandlerStart| Bound {
             messages_max: h.limits.in_flight_messages_max,
@@ -182,7 +183,7 @@ impl Memory {
             spread,
             subscription_messages_max: limits.subscription_messages_max,
             subscriptions_max: limits.subscriptions_max,
-            requests: Requests::new(limits.requests_max),
+            requests,
             refused: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
             dropped: AtomicU64::new(0),

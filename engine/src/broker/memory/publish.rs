@@ -15,8 +15,8 @@ use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
 use crate::config::Spread;
 use crate::error::{PublishError, Refusal};
-use crate::guest::host::{Feed, Port};
 use crate::message::{HandlerId, Message};
+use crate::port::{Feed, Port};
 
 thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.

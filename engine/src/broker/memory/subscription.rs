@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 
 use super::Memory;
-use crate::guest::host::Feed;
 use crate::message::Message;
+use crate::port::Feed;
 
 /// What a full subscription does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

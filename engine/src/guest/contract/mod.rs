@@ -7,7 +7,7 @@ pub(crate) mod messaging;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use self::messaging::{Handles, Resources, Revision};
+use self::messaging::{Handles, Resources};
 
 /// A contract in one of its revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,7 @@ impl Contract {
         match self {
             Self::Messaging2023 => messaging::link::<Handles>(linker, self.version()),
             Self::Messaging010 | Self::Messaging020Draft => {
-                messaging::link::<Resources>(linker, self.version())?;
-                Resources::link_types(linker, self.version())
+                messaging::link::<Resources>(linker, self.version())
             }
         }
     }

@@ -1,0 +1,106 @@
+//! Configuring handlers at the start: each guest is asked once, in an instance of its own, and what it says is checked.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::broker::memory::HandlerStart;
+use crate::broker::memory::requests::INBOX;
+use crate::config::{EngineConfig, HandlerConfig, tighten};
+use crate::error::{Refusal, StartError};
+use crate::guest::Guests;
+use crate::guest::host::Profile;
+use crate::limits::HandlerLimits;
+use crate::message::HandlerId;
+use crate::port::{Feed, Port};
+use crate::subject::check_pattern;
+
+/// What the instances of a handler on one shard share.
+pub(crate) fn profile(
+    handler: &HandlerConfig,
+    limits: &HandlerLimits,
+    port: Arc<dyn Port>,
+    wasi: bool,
+    channels: &[String],
+) -> Profile {
+    let mut grants = handler.grants.clone();
+    grants
+        .subscribe
+        .extend(handler.subjects.iter().chain(channels).cloned());
+    Profile {
+        name: handler.name.clone(),
+        limits: limits.clone(),
+        grants,
+        port,
+        wasi,
+    }
+}
+
+/// Asks every guest for its configuration, and checks what it says.
+pub(crate) fn configure_all(
+    config: &EngineConfig,
+    guests: &Guests,
+) -> Result<Vec<HandlerStart>, StartError> {
+    let configure = |(handler, id)| configure(handler, HandlerId(id), guests);
+    config.handlers.iter().zip(0..).map(configure).collect()
+}
+
+fn configure(
+    handler: &HandlerConfig,
+    id: HandlerId,
+    guests: &Guests,
+) -> Result<HandlerStart, StartError> {
+    let failed = |reason: String| StartError::Configure {
+        path: handler.path(),
+        reason,
+    };
+    let profile = profile(
+        handler,
+        &handler.limits,
+        Arc::new(Nowhere),
+        guests.has_wasi(id),
+        &[],
+    );
+    let configuration = guests
+        .configure(id, Arc::new(profile))
+        .map_err(|fault| failed(format!("failed: {fault}")))?;
+    for channel in &configuration.channels {
+        check_pattern(channel).map_err(|error| failed(format!("named a {error}")))?;
+        if channel.starts_with(INBOX) {
+            return Err(failed(format!(
+                "named {channel:?}, but subjects below _INBOX are for replies"
+            )));
+        }
+    }
+    if configuration.channels.is_empty() && handler.subjects.is_empty() {
+        return Err(failed(
+            "named no channels; a handler without subjects gets no messages, so give it some"
+                .into(),
+        ));
+    }
+    let mut limits = handler.limits.clone();
+    let unknown = tighten(&mut limits, &configuration.extensions).map_err(failed)?;
+    if !unknown.is_empty() {
+        tracing::warn!(handler = handler.name, keys = ?unknown, "unknown settings of the guest are left out");
+    }
+    tracing::info!(handler = handler.name, way = ?guests.way(id), channels = ?configuration.channels, "configured");
+    Ok(HandlerStart {
+        name: handler.name.clone(),
+        own: handler.subjects.clone(),
+        configuration,
+        most: handler.limits.clone(),
+        limits,
+    })
+}
+
+/// The broker of an instance that configures: there is none yet.
+struct Nowhere;
+
+impl Port for Nowhere {
+    fn admits(&self, _: &str) -> Result<(), Refusal> {
+        Err(Refusal::Stopping)
+    }
+
+    fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
+        Err(Refusal::Stopping)
+    }
+}

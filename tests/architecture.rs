@@ -1,0 +1,118 @@
+//! The invariants of ARCHITECTURE.md that are absences: who must not name what.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The code of every source file below a folder of the engine or one such file: without comments and tests.
+fn sources(place: &str) -> Vec<(PathBuf, String)> {
+    fn collect(path: &Path, into: &mut Vec<(PathBuf, String)>) {
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                collect(&entry.unwrap().path(), into);
+            }
+        } else {
+            let text = fs::read_to_string(path).unwrap();
+            let code = text
+                .split("#[cfg(test)]\nmod tests")
+                .next()
+                .unwrap_or_default();
+            let lines = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            into.push((path.to_owned(), lines.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    let mut found = Vec::new();
+    collect(
+        &millpond_tests::repository().join("engine/src").join(place),
+        &mut found,
+    );
+    assert!(!found.is_empty(), "{place} is there");
+    found
+}
+
+/// That none of these places names any of these words.
+fn absent(places: &[&str], words: &[&str]) {
+    for (path, code) in places.iter().flat_map(|place| sources(place)) {
+        for word in words {
+            assert!(!code.contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_deciding_parts_are_pure() {
+    let pure = [
+        "message.rs",
+        "subject.rs",
+        "batch.rs",
+        "admission.rs",
+        "outbox.rs",
+        "outcome.rs",
+    ];
+    let outside = [
+        "Instant::now",
+        "clock",
+        "thread",
+        "mio",
+        "net::",
+        "wasmtime",
+        "broker",
+        "guest::",
+        "crossbeam",
+    ];
+    absent(&pure, &outside);
+}
+
+#[test]
+fn the_loop_knows_no_broker_no_contract_and_no_clock() {
+    absent(
+        &["shard.rs"],
+        &[
+            "wasmtime", "broker::", "guest::", "contract", "clock", "thread", "mio",
+        ],
+    );
+}
+
+#[test]
+fn only_guests_name_wasmtime() {
+    let all = sources("");
+    let naming: Vec<_> = all
+        .iter()
+        .filter(|(_, code)| code.contains("wasmtime"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(!naming.is_empty(), "guests do");
+    for path in naming {
+        assert!(
+            path.components().any(|part| part.as_os_str() == "guest"),
+            "{} names wasmtime",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn brokers_know_no_guests_and_guests_know_no_brokers() {
+    absent(&["broker"], &["guest::", "wasmtime"]);
+    absent(&["guest"], &["broker::"]);
+}
+
+#[test]
+fn no_queue_is_unbounded() {
+    absent(&[""], &["unbounded", "mpsc", "SegQueue"]);
+}
+
+#[test]
+fn shard_threads_call_no_tokio() {
+    absent(
+        &["guest"],
+        &[
+            "tokio::time",
+            "tokio::spawn",
+            "tokio::task",
+            "tokio::runtime",
+            "in_tokio",
+        ],
+    );
+}

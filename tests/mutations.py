@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Shows that tests fail when what they guard is taken out: each mutation is made in a copy of the sources, and its test must fail.
+
+usage: python3 tests/mutations.py [NAME...]      all of them without a name; a few minutes on two cores
+exit status: 0 if every mutation was found by its test, 1 if one was not, 2 if one no longer fits the sources
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Name, what it is, file, the text that is replaced (once), what replaces it, the test that must fail.
+MUTATIONS = [
+    (
+        "reset-off",
+        "used memory is not reset: a used instance is called again",
+        "engine/src/guest/pond.rs",
+        "self.used.push(used);",
+        "self.ready[0].push(used); self.counted(1);",
+        "isolation::a_guest_that_scribbles_is_never_seen_by_another_call",
+    ),
+    (
+        "reset-off-compiled",
+        "the same, seen by a compiled guest",
+        "engine/src/guest/pond.rs",
+        "self.used.push(used);",
+        "self.ready[0].push(used); self.counted(1);",
+        "isolation::a_compiled_guest_that_scribbles_is_never_seen_by_another_call",
+    ),
+    (
+        "release-on-fault",
+        "what a failed call held is released",
+        "engine/src/shard.rs",
+        "Err(fault) => self.failed(handler, messages, &fault, at),",
+        "Err(fault) => { outbox.release(|m| self.transport.send(m, at)); self.failed(handler, messages, &fault, at) }",
+        "contract::a_failed_call_leaves_no_effect",
+    ),
+    (
+        "settled-twice",
+        "a handled message is called once more",
+        "engine/src/shard.rs",
+        "None | Some(Mark::Completed) => self.finish(id, message, Outcome::Ack, at),",
+        "None | Some(Mark::Completed) => { self.push(id, message.clone(), true); self.finish(id, message, Outcome::Ack, at) }",
+        "volume::a_million_messages_in_a_million_settled_once",
+    ),
+    (
+        "room-not-returned",
+        "the room of settled messages is not returned",
+        "engine/src/broker/memory/transport.rs",
+        "self.broker.settled(self.shard, id, load);",
+        "let _ = (id, load);",
+        "api::a_draining_engine_takes_nothing_and_finishes_what_it_has",
+    ),
+    (
+        "poison-not-alone",
+        "the messages of a failed batch are called together again",
+        "engine/src/shard.rs",
+        "self.push(id, message, true);\n            } else",
+        "self.push(id, message, false);\n            } else",
+        "faults::a_poison_message_does_not_harm_its_batch",
+    ),
+    (
+        "grant-ignored",
+        "a guest may send to any subject",
+        "engine/src/guest/host.rs",
+        "if !self.profile.grants.allows_send(subject) && !is_reply()",
+        "if false && !self.profile.grants.allows_send(subject) && !is_reply()",
+        "contract::what_is_not_granted_is_an_error_with_a_reason",
+    ),
+]
+
+
+def copy_sources(to):
+    """Copies what git tracks, and what it would track."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        source = ROOT / name
+        if source.is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, to / name)
+
+
+def test(folder, name):
+    """Runs one test: whether it passed, and the last lines of its output."""
+    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
+    command = ["cargo", "test", "--workspace", "--test", "integration", "--", "--exact", name]
+    environment = dict(os.environ, CARGO_TARGET_DIR=target, RUST_BACKTRACE="0")
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    output = run.stdout + run.stderr
+    if "running 1 test" not in output:
+        sys.exit(f"{name} did not run:\n{output[-3000:]}")
+    return run.returncode == 0, output
+
+
+def complaint(output):
+    """The line that says why a test failed."""
+    lines = output.splitlines()
+    at = next((i for i, line in enumerate(lines) if "panicked at" in line), None)
+    return lines[at + 1].strip() if at is not None else "no panic"
+
+
+def main():
+    wanted = sys.argv[1:]
+    if "--help" in wanted or "-h" in wanted:
+        sys.exit(print(__doc__) or 0)
+    unknown = set(wanted) - {m[0] for m in MUTATIONS}
+    if unknown:
+        sys.exit(f"no mutation is named {', '.join(sorted(unknown))}; there are {', '.join(m[0] for m in MUTATIONS)}")
+    missed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        copy_sources(folder)
+        for name, what, file, old, new, guard in MUTATIONS:
+            if wanted and name not in wanted:
+                continue
+            path = folder / file
+            sound = path.read_text()
+            if sound.count(old) != 1:
+                print(f"{name}: does not fit {file} any more; mend it in {__file__}")
+                sys.exit(2)
+            path.write_text(sound.replace(old, new))
+            passed, output = test(folder, guard)
+            path.write_text(sound)
+            missed += passed
+            verdict = "NOT FOUND" if passed else f"found: {complaint(output)}"
+            print(f"{name} ({what})\n  by {guard}\n  {verdict}", flush=True)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+//! WASI for components that import it: what they get, what they are denied, and how they wait.
+
+use std::time::Duration;
+
+use millpond::{FaultKind, Grants, HandlerConfig, Message, Overflow, Way};
+use millpond_tests::guest;
+
+use crate::harness::{LONG, handler, limited, settled, start};
+
+fn ask(commands: &str) -> String {
+    let grants = Grants {
+        env: vec![("GRANTED".into(), "yes".into())],
+        ..Grants::all()
+    };
+    let engine = start(crate::harness::config([handler("sleeper").grants(grants)]));
+    let reports = engine.subscribe("report", Overflow::Wait).unwrap();
+    engine
+        .publish(Message::new("sleeper", commands.as_bytes()).unwrap())
+        .unwrap();
+    let report = reports.next(LONG).expect("a report comes");
+    settled(&engine);
+    String::from_utf8(report.payload().to_vec()).unwrap()
+}
+
+#[test]
+fn clocks_and_randomness_are_there() {
+    assert_eq!(ask("now report"), "ok");
+    assert_eq!(ask("random report"), "ok");
+    assert_eq!(
+        ask("sleep 5;print a line;eprint another;say report slept"),
+        "slept"
+    );
+}
+
+#[test]
+fn only_the_granted_environment_is_seen() {
+    assert_eq!(ask("env GRANTED report"), "yes");
+    assert!(std::env::var_os("PATH").is_some(), "this process has one");
+    assert_ne!(ask("env PATH report"), std::env::var("PATH").unwrap());
+}
+
+#[test]
+fn files_and_sockets_are_denied() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    assert_eq!(ask("open /etc/passwd report"), "denied");
+    assert_eq!(ask(&format!("tcp {address} report")), "denied");
+}
+
+#[test]
+fn a_guest_that_sleeps_for_an_hour_delays_no_neighbour_and_ends_at_its_deadline() {
+    let sleeper = limited("sleeper", |l| {
+        l.deadline = Duration::from_millis(400);
+        l.deliveries_max = 1;
+    });
+    let engine = start(crate::harness::config([sleeper, handler("echo")]));
+    engine
+        .publish(Message::new("sleeper", b"sleep 3600000").unwrap())
+        .unwrap();
+    while engine.stats().calls_suspended == 0 {
+        std::thread::yield_now();
+    }
+    let mut while_asleep = 0;
+    while engine.stats().calls_suspended == 1 {
+        let reply = engine
+            .request(&Message::new("echo", b"x").unwrap(), LONG)
+            .unwrap();
+        reply.wait().unwrap();
+        while_asleep += 1;
+    }
+    assert!(while_asleep > 1, "the neighbour went on while it slept");
+    let stats = settled(&engine);
+    assert_eq!(stats.handlers[0].terminated, [(FaultKind::Deadline, 1)]);
+}
+
+#[test]
+fn components_that_wait_or_import_wasi_are_called_on_fibers_and_others_directly() {
+    for (name, way) in [
+        ("sleeper", Way::Fiber),
+        ("go-channels", Way::Fiber),
+        ("rust-channels", Way::Fiber),
+        ("echo", Way::Direct),
+        ("counter", Way::Direct),
+    ] {
+        let inspection = millpond::inspect(&HandlerConfig::file(name, guest(name))).unwrap();
+        assert_eq!(inspection.way, way, "{name}");
+    }
+}

@@ -1,0 +1,127 @@
+//! How the program ends: its exit codes, and what it says of an error.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use millpond::{ComponentError, StartError};
+
+/// Why the program ended, as its exit code. `--help` lists them: see `args`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// Something else failed.
+    Failure = 1,
+    /// Arguments, configuration or input lines can't be used.
+    Usage = 2,
+    /// A component can't be used.
+    Component = 3,
+    /// A component's `configure` failed.
+    Configure = 4,
+    /// The configuration can need more memory than there is.
+    Memory = 5,
+    /// Messages were lost, came out twice or were given up on.
+    Messages = 6,
+    /// Standard output can't be written.
+    Output = 7,
+}
+
+/// An error with an exit code of its own.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    exit: Exit,
+    message: String,
+}
+
+impl Failed {
+    /// An error that ends the program with `exit`.
+    pub(crate) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+        let message = message.into();
+        Self { exit, message }.into()
+    }
+
+    /// Standard output could not be written.
+    pub(crate) fn output(error: &io::Error) -> anyhow::Error {
+        let why = match error.kind() {
+            io::ErrorKind::BrokenPipe => "whoever read it has closed it".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::error(
+            Exit::Output,
+            format!("standard output can't be written: {why}"),
+        )
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Prints an error, if there is one, and gives the exit code.
+pub(crate) fn end(done: anyhow::Result<Exit>) -> ExitCode {
+    let exit = done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        if let Some(remedy) = remedy(&error) {
+            eprintln!("  help: {remedy}");
+        }
+        code(&error)
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Writes a text to standard output.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failed::output(&error))
+}
+
+/// The exit code of an error.
+fn code(error: &anyhow::Error) -> Exit {
+    if let Some(failed) = error.downcast_ref::<Failed>() {
+        return failed.exit;
+    }
+    match error.downcast_ref::<StartError>() {
+        Some(StartError::Config(_)) => Exit::Usage,
+        Some(StartError::Component { .. }) => Exit::Component,
+        Some(StartError::Configure { .. }) => Exit::Configure,
+        Some(StartError::Memory { .. }) => Exit::Memory,
+        Some(StartError::System { .. }) | None => Exit::Failure,
+    }
+}
+
+/// What can be done about an error, in the words of this program's arguments.
+fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+    Some(match error.downcast_ref::<StartError>()? {
+        StartError::Component { cause, .. } => component_remedy(cause)?,
+        StartError::Configure { .. } => {
+            "mend the component's `configure`; what it prints is in the log, and --deadline is how long it may take"
+        }
+        StartError::Memory { .. } => {
+            "lower --shards or --memory-max; --memory-total is what the whole may need"
+        }
+        StartError::Config(_) | StartError::System { .. } => return None,
+    })
+}
+
+fn component_remedy(cause: &ComponentError) -> Option<&'static str> {
+    Some(match cause {
+        ComponentError::Read(_) => "check the path and who may read the file",
+        ComponentError::Invalid(_) => {
+            "give the file that a component toolchain wrote, such as `cargo build --target wasm32-wasip2`"
+        }
+        ComponentError::NoContract { .. } => "build it for one of the known contracts",
+        ComponentError::Import { .. } => {
+            "build it without this import: a handler may import what its contract has, and WASI 0.2"
+        }
+        ComponentError::Memory { .. } => "allow more with --memory-max",
+        ComponentError::Slots { .. } | ComponentError::CoreModule => return None,
+    })
+}
