@@ -53,7 +53,7 @@ impl Allocator {
             }
             Self::Ours(reset) => ours(&mut config, reset),
         }
-        Ok(Engine::new(&config)?)
+        Engine::new(&config)
     }
 }
 
