@@ -252,6 +252,33 @@ fn an_engine_stops_when_its_last_handle_goes() {
 }
 
 #[test]
+fn an_engine_stops_although_a_subscription_that_waits_is_full() {
+    let mut config = config([handler("echo")]);
+    config.limits.subscription_messages_max = 1;
+    let engine = start(config);
+    let out = engine.subscribe("echo.out", Overflow::Wait).unwrap();
+    for _ in 0..10 {
+        engine.publish(message("echo", b"x")).unwrap();
+    }
+    assert!(
+        engine.drain(Duration::from_millis(50)).is_err(),
+        "its shard waits for room"
+    );
+    engine.stop();
+    assert_eq!(out.try_next().unwrap().payload(), b"x");
+}
+
+#[test]
+fn a_time_without_end_is_no_error() {
+    let engine = start(config([handler("echo")]));
+    let reply = engine
+        .request(&message("echo", b"x"), Duration::MAX)
+        .unwrap();
+    assert_eq!(reply.wait().unwrap().payload(), b"x");
+    engine.drain(Duration::MAX).unwrap();
+}
+
+#[test]
 fn a_waiting_request_ends_with_the_engine() {
     let engine = start(config([handler("counter")]));
     let reply = engine.request(&message("counter", b""), LONG).unwrap();

@@ -120,6 +120,23 @@ fn what_is_not_granted_is_an_error_with_a_reason() {
 }
 
 #[test]
+fn a_reply_subject_is_open_to_who_was_asked_alone() {
+    for probe in PROBES {
+        let asked = Asked::new(handler(probe));
+        let reply = asked
+            .engine
+            .request(&Message::new("nobody.asks", b"").unwrap(), LONG);
+        assert!(reply.is_err(), "nobody listens");
+        // The first request of an engine has this reply subject; here the guest was not asked by it.
+        let report = asked.ask("send _INBOX.0.1 forged report");
+        assert!(report.contains("not granted"), "{probe}: {report}");
+        let report = asked.ask("try _INBOX.> 1 report");
+        assert!(report.contains("for replies"), "{probe}: {report}");
+        asked.end();
+    }
+}
+
+#[test]
 fn waiting_for_messages_gives_them_or_none_or_an_error() {
     for probe in PROBES {
         let asked = Asked::new(limited(probe, |l| {

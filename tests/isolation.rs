@@ -89,15 +89,15 @@ const SCRIBBLER: &str = r#"
   (elem declare func $true)
 )"#;
 
-/// The scribbler as a component of the first revision.
-fn scribbler() -> Vec<u8> {
+/// A module as a component of the first revision.
+pub(crate) fn component(module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = millpond_tests::repository().join("wit/wasi-messaging-2023-06");
     let (package, _) = resolve.push_dir(&wit).expect("the WIT is good");
     let world = resolve
         .select_world(&[package], Some("messaging"))
         .expect("it has this world");
-    let mut module = wat::parse_str(SCRIBBLER).expect("the module is good");
+    let mut module = wat::parse_str(module).expect("the module is good");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("it takes the world");
     let mut encoder = ComponentEncoder::default()
@@ -105,6 +105,10 @@ fn scribbler() -> Vec<u8> {
         .module(&module)
         .expect("it is a module of the world");
     encoder.encode().expect("it is a component")
+}
+
+fn scribbler() -> Vec<u8> {
+    component(SCRIBBLER)
 }
 
 /// Every reset mode that this machine has.

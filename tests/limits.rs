@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{Engine, FaultKind, Message, Overflow, Refusal};
+use millpond::{Engine, FaultKind, HandlerConfig, Message, Overflow, Refusal};
 
 use crate::harness::{Asked, LONG, PROBE, config, count, handler, limited, settled, start};
 
@@ -73,27 +73,31 @@ fn bytes_in_flight() {
 
 #[test]
 fn messages_in_an_inbox() {
-    let handler = limited("counter", |l| l.in_flight_messages_max = 1 << 20);
-    let mut config = config([
-        handler,
-        limited(PROBE, |l| l.deadline = Duration::from_millis(300)),
-    ]);
-    config.limits.inbox_messages_max = 50;
+    const INBOX: usize = 50;
+    // The shard is in an endless loop on its own stack meanwhile, so that nothing is taken from its inbox.
+    let looping = HandlerConfig::bytes("looping", crate::isolation::component(LOOPER));
+    let mut config = config([looping]);
+    config.limits.inbox_messages_max = INBOX;
+    config.handlers[0].limits.deadline = Duration::from_secs(2);
+    config.handlers[0].limits.deliveries_max = 1;
+    config.handlers[0].limits.batch_messages_max = 1;
     let engine = start(config);
-    // The shard is in an endless loop on its own stack: nothing is taken from the inbox meanwhile.
-    let looping = millpond_tests::guest(PROBE);
-    drop(looping);
-    engine.publish(message("probe", b"loop")).unwrap();
-    let taken = (0..10_000)
-        .take_while(|_| engine.publish(message("counter", b"")).is_ok())
-        .count();
-    assert!(taken >= 49, "{taken} were taken");
-    let refused = engine.stats().refused;
-    settled(&engine);
-    assert!(
-        taken == 10_000 || refused == 1,
-        "what was not taken was refused"
+    engine.publish(message("loop", b"")).unwrap();
+    while engine.stats().received() == 0 {
+        std::thread::yield_now();
+    }
+    for _ in 0..INBOX {
+        engine.publish(message("loop", b"")).expect("there is room");
+    }
+    let refused = engine.publish(message("loop", b"back")).unwrap_err();
+    assert_eq!(
+        (
+            refused.reason.to_string().as_str(),
+            refused.message.payload()
+        ),
+        ("full: the inbox of its shard is full", &b"back"[..])
     );
+    engine.stop();
 }
 
 #[test]
@@ -156,33 +160,136 @@ fn memory_of_an_instance() {
     }
 }
 
+/// A guest that never returns.
+const LOOPER: &str = r#"
+(module
+  (memory (export "memory") 1)
+  (data (i32.const 1024) "\00\00\00\00\10\04\00\00\01\00\00\00\00\00\00\00")
+  (data (i32.const 1040) "\20\04\00\00\04\00\00\00")
+  (data (i32.const 1056) "loop")
+  (func (export "wasi:messaging/messaging-guest#configure") (result i32) (i32.const 1024))
+  (global $next (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+    (global.set $next (i32.add (local.get $at) (local.get 3)))
+    (local.get $at))
+  (func (export "wasi:messaging/messaging-guest#handler") (param i32 i32) (result i32)
+    (loop $go (br $go))
+    unreachable))"#;
+
+/// A guest that grows its table of 8 elements by as many as its batch has messages, and traps if that is refused.
+const TABLE_GROWER: &str = r#"
+(module
+  (memory (export "memory") 1)
+  (table $t 8 funcref)
+  (data (i32.const 1024) "\00\00\00\00\10\04\00\00\01\00\00\00\00\00\00\00")
+  (data (i32.const 1040) "\20\04\00\00\05\00\00\00")
+  (data (i32.const 1056) "table")
+  (func (export "wasi:messaging/messaging-guest#configure") (result i32) (i32.const 1024))
+  (global $next (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+    (global.set $next (i32.add (local.get $at) (local.get 3)))
+    (local.get $at))
+  (func (export "wasi:messaging/messaging-guest#handler") (param i32 i32) (result i32)
+    (if (i32.eq (table.grow $t (ref.null func) (local.get 1)) (i32.const -1)) (then unreachable))
+    (i32.const 2048)))"#;
+
+#[test]
+fn elements_of_a_table() {
+    for (max, terminated) in [(9, 0), (8, 1)] {
+        let mut handler = HandlerConfig::bytes("grower", crate::isolation::component(TABLE_GROWER));
+        handler.limits.table_elements_max = max;
+        handler.limits.deliveries_max = 1;
+        let engine = start(config([handler]));
+        engine.publish(message("table", b"")).unwrap();
+        let stats = settled(&engine);
+        assert_eq!(
+            count(&stats.handlers[0].terminated, FaultKind::Memory),
+            terminated,
+            "limit {max}"
+        );
+        assert_eq!(stats.handlers[0].acked, 1 - terminated, "limit {max}");
+    }
+}
+
+#[test]
+fn suspended_calls_of_a_shard() {
+    let waiting = |name: &str| {
+        let path = millpond_tests::guest(PROBE);
+        let mut handler = HandlerConfig::file(name, path).grants(millpond::Grants::all());
+        handler.limits.batch_messages_max = 1;
+        (handler.limits.receive_wait_max, handler.limits.deadline) = (LONG, LONG);
+        handler
+    };
+    let mut config = config([waiting("one"), waiting("two").subject("two")]);
+    config.limits.suspended_calls_max = 3;
+    let engine = start(config);
+    for _ in 0..2 {
+        // Both handlers hear this one.
+        assert_eq!(
+            engine
+                .publish(message("probe", b"receive release report"))
+                .unwrap(),
+            2
+        );
+    }
+    while engine.stats().calls_suspended < 3 {
+        std::thread::yield_now();
+    }
+    engine
+        .publish(message("two", b"receive release report"))
+        .unwrap();
+    assert_eq!(
+        (engine.stats().calls_suspended, engine.stats().calls()),
+        (3, 3),
+        "the others wait"
+    );
+    while engine.stats().settled() < 5 {
+        engine.publish(message("release", b"")).unwrap();
+        std::thread::yield_now();
+    }
+    settled(&engine);
+}
+
+#[test]
+fn handlers_of_an_engine() {
+    let handlers =
+        |count: usize| (0..count).map(|i| HandlerConfig::bytes(i.to_string(), *b"not a component"));
+    let error = |count| {
+        Engine::start(config(handlers(count)))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        error(millpond::HANDLERS_MAX).contains("does not begin"),
+        "as many as there may be are looked at"
+    );
+    assert!(error(millpond::HANDLERS_MAX + 1).contains("at most 4096"));
+}
+
 #[test]
 fn sends_of_a_call() {
-    for (limit, report) in [(11, "sent:10"), (10, "error:9")] {
+    // Ten sends to `out` and the report of them.
+    for (limit, faults) in [(11, 0), (10, 1)] {
         let asked = Asked::new(limited(PROBE, |l| {
             l.outbox_messages_max = limit;
             l.deliveries_max = 1;
         }));
         let out = asked.engine.subscribe("out", Overflow::Wait).unwrap();
-        let commands = if limit == 11 {
-            "flood 10 out report"
-        } else {
-            "say report error:9;flood 10 out report"
-        };
-        asked.tell(commands);
-        if limit == 11 {
-            assert_eq!(asked.report(), report);
+        asked.tell("flood 10 out report");
+        if faults == 0 {
+            assert_eq!(asked.report(), "sent:10");
         }
         let stats = asked.end();
-        let faults = u64::from(limit == 10);
         assert_eq!(
             count(&stats.handlers[0].terminated, FaultKind::Outbox),
             faults
         );
-        assert_eq!(
-            std::iter::from_fn(|| out.try_next()).count(),
-            if faults == 0 { 10 } else { 0 }
-        );
+        let sent = std::iter::from_fn(|| out.try_next()).count();
+        assert_eq!(sent, if faults == 0 { 10 } else { 0 }, "all or nothing");
     }
 }
 

@@ -1,6 +1,14 @@
 //! The clock of the shell. The deciding parts are handed the time and never ask; this is the one place that reads it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// What counts as for ever: no deadline is later, so that adding one never overflows.
+const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+/// The time after `wait`, at most a century later.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(EVER)
+}
 
 /// The time.
 #[allow(

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::StartError;
-use crate::limits::{EngineLimits, HandlerLimits};
-use crate::subject::{check_pattern, matches};
+use crate::limits::{CHANNELS_MAX, EngineLimits, HandlerLimits};
+use crate::subject::{check_listened, check_pattern, matches};
 
 /// How messages are spread over shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -285,6 +285,22 @@ impl EngineConfig {
     }
 }
 
+/// Checks the subjects that a guest names.
+///
+/// # Errors
+/// Too many, one that is no pattern, or one below the subjects of replies: by name and reason.
+pub(crate) fn check_channels(channels: &[String]) -> Result<(), String> {
+    if channels.len() > CHANNELS_MAX {
+        return Err(format!(
+            "{} channels; at most {CHANNELS_MAX} are allowed",
+            channels.len()
+        ));
+    }
+    channels
+        .iter()
+        .try_for_each(|channel| check_listened(channel).map_err(|error| error.to_string()))
+}
+
 /// Tightens `limits` by a guest's settings. Gives the keys that are unknown.
 ///
 /// # Errors
@@ -397,6 +413,18 @@ mod tests {
             ("a", "a", true),
         ] {
             assert_eq!(covers(wide, narrow), yes, "{wide} covers {narrow}");
+        }
+    }
+
+    #[test]
+    fn channels_at_the_limit_and_one_over_and_below_replies() {
+        let channels = |count: usize| vec!["a".to_owned(); count];
+        check_channels(&channels(CHANNELS_MAX)).unwrap();
+        let over = check_channels(&channels(CHANNELS_MAX + 1)).unwrap_err();
+        assert!(over.contains("1025 channels"), "{over}");
+        for reserved in ["_INBOX.>", "_INBOX.*.1", "_INBOX"] {
+            let error = check_channels(&[reserved.into()]).unwrap_err();
+            assert!(error.contains("for replies"), "{error}");
         }
     }
 

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::broker::memory::HandlerStart;
-use crate::broker::memory::requests::INBOX;
-use crate::config::{EngineConfig, HandlerConfig, tighten};
+use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten};
 use crate::error::{Refusal, StartError};
 use crate::guest::Guests;
 use crate::guest::host::Profile;
 use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::port::{Feed, Port};
-use crate::subject::check_pattern;
 
 /// What the instances of a handler on one shard share.
 pub(crate) fn profile(
@@ -63,14 +61,7 @@ fn configure(
     let configuration = guests
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
-    for channel in &configuration.channels {
-        check_pattern(channel).map_err(|error| failed(format!("named a {error}")))?;
-        if channel.starts_with(INBOX) {
-            return Err(failed(format!(
-                "named {channel:?}, but subjects below _INBOX are for replies"
-            )));
-        }
-    }
+    check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
     if configuration.channels.is_empty() && handler.subjects.is_empty() {
         return Err(failed(
             "named no channels; a handler without subjects gets no messages, so give it some"

@@ -33,7 +33,7 @@ pub(crate) struct State {
 impl State {
     /// Whether publishers may publish; the reason if not.
     pub(crate) fn open(&self) -> Result<(), Refusal> {
-        match self.state.load(Ordering::Acquire) {
+        match self.state.load(Ordering::SeqCst) {
             RUNNING => Ok(()),
             FAILED => Err(Refusal::Failed(self.failure().unwrap_or_default())),
             _ => Err(Refusal::Stopping),
@@ -44,7 +44,7 @@ impl State {
     pub(crate) fn drain(&self) {
         let _ = self
             .state
-            .compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire);
+            .compare_exchange(RUNNING, DRAINING, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// Ends all threads after their turn.
@@ -170,18 +170,42 @@ fn run<G: Guest, T: Transport>(mut shard: Shard<G, T>, mut parker: Parker, state
     tracing::debug!(waiting = shard.waiting(), "shard ended");
 }
 
-/// Runs `tick` about every `period` on a thread of its own until the engine ends.
-pub(crate) fn spawn_ticker(
-    period: Duration,
-    state: Arc<State>,
-    tick: impl Fn(Instant) + Send + 'static,
-) -> Result<JoinHandle<()>, StartError> {
-    thread("millpond-ticker".into(), move || {
-        while !state.ends() {
-            std::thread::park_timeout(period);
-            tick(clock::now());
+/// The ticker's thread. It outlives the shards, whose calls end by its ticks, and ends when this is dropped.
+pub(crate) struct Ticker {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Runs `tick` about every `period` on a thread of its own.
+    pub(crate) fn spawn(
+        period: Duration,
+        tick: impl Fn(Instant) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&ends);
+        let thread = thread("millpond-ticker".into(), move || {
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::park_timeout(period);
+                tick(clock::now());
+            }
+        })?;
+        Ok(Self {
+            ends,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A tick that panics has been reported by the panic itself.
+            let _ = thread.join();
         }
-    })
+    }
 }
 
 fn thread(
@@ -221,6 +245,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
+    use crate::limits::HandlerLimits;
+    use crate::message::{HandlerId, Message};
+    use crate::metrics::ShardMetrics;
+    use crate::outbox::{GuestConfiguration, Outbox};
+    use crate::outcome::Outcome;
+    use crate::shard::{Ended, Started};
 
     #[test]
     fn a_failure_stays_and_names_the_first_reason() {
@@ -253,5 +284,64 @@ mod tests {
         });
         parker.park(None, |_| false);
         waker.join().unwrap();
+    }
+
+    /// Messages that never come, and a guest that panics as soon as it is asked for anything.
+    struct Panicking;
+
+    impl Transport for Panicking {
+        fn receive(&mut self, _: Instant, _: usize, _: &mut Vec<crate::shard::Arrival>) {}
+        fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
+        fn send(&mut self, _: Message, _: Instant) {}
+        fn update(&mut self, _: HandlerId, _: GuestConfiguration) {}
+        fn settle(&mut self, _: HandlerId, _: Message, _: Outcome, _: Instant) {}
+        fn flush(&mut self) {}
+        fn is_quiet(&self) -> bool {
+            true
+        }
+        fn due(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    impl Guest for Panicking {
+        fn start(
+            &mut self,
+            _: HandlerId,
+            batch: Arc<Batch>,
+            outbox: Box<Outbox>,
+            _: Instant,
+        ) -> Started {
+            Started::NoSlot(batch, outbox)
+        }
+        fn resume(&mut self, _: Instant) -> Option<Ended> {
+            panic!("on purpose");
+        }
+        fn may_start(&self, _: HandlerId) -> bool {
+            true
+        }
+        fn tend(&mut self, _: bool) -> bool {
+            false
+        }
+        fn set_limits(&mut self, _: HandlerId, _: &HandlerLimits) {}
+        fn due(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_shard_that_panics_fails_its_engine_and_names_itself() {
+        let state = Arc::new(State::default());
+        let parker = Parker::new().unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let metrics = Arc::new(ShardMetrics::new(0));
+        let shard = || Shard::new(Panicking, Panicking, Vec::new(), metrics);
+        let tell = move || told.store(true, Ordering::Release);
+        let thread = spawn(7, false, parker, Arc::clone(&state), tell, shard).unwrap();
+        thread.join().expect("the panic ends with its thread");
+        let why = "shard 7 panicked: on purpose";
+        assert_eq!(state.open(), Err(Refusal::Failed(why.into())));
+        assert!(state.ends() && ended.load(Ordering::Acquire));
     }
 }

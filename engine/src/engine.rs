@@ -15,7 +15,7 @@ use crate::broker::memory::{Delivery, Memory};
 use crate::clock;
 use crate::config::EngineConfig;
 use crate::configure::{configure_all, profile};
-use crate::dispatch::{Parker, State, spawn, spawn_ticker};
+use crate::dispatch::{Parker, State, Ticker, spawn};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
 use crate::guest::{Guests, Shell, machine_memory};
 use crate::limits::{HandlerLimits, MemorySum};
@@ -72,8 +72,7 @@ impl Engine {
         }
         tracing::info!(reset = guests.reset().name(), shards = config.shards, %memory, "starting");
         let requests = Arc::new(Requests::new(config.limits.requests_max));
-        let threads = Threads::default();
-        threads.start_ticker(&config, &guests, &requests)?;
+        let threads = Threads::new(start_ticker(&config, &guests, &requests)?);
         let starts = configure_all(&config, &guests)?;
         let parkers = (0..config.shards)
             .map(|_| Parker::new())
@@ -86,6 +85,7 @@ impl Engine {
             config.spread,
             &config.limits,
             requests,
+            Arc::clone(&threads.state),
         );
         let metrics = (0..config.shards).map(|_| Arc::new(ShardMetrics::new(limits.len())));
         let inner = Arc::new(Inner {
@@ -200,17 +200,17 @@ impl Engine {
         let broker = &self.inner.broker;
         let state = &self.inner.threads.state;
         state.drain();
-        let deadline = clock::now() + within;
+        let deadline = clock::after(clock::now(), within);
         let (lock, look) = (Mutex::new(()), Condvar::new());
         loop {
             if let Some(why) = state.failure() {
                 return Err(DrainError::Failed(why));
             }
-            let in_flight = broker.in_flight();
-            if in_flight == 0 {
+            if broker.is_idle() {
                 return Ok(());
             }
             if clock::now() >= deadline {
+                let in_flight = broker.in_flight();
                 return Err(DrainError::Timeout {
                     in_flight,
                     after: within,
@@ -220,7 +220,8 @@ impl Engine {
         }
     }
 
-    /// Ends the engine: every shard ends its turn, and what is not settled then is dropped. Waits for the threads.
+    /// Ends the engine: every shard ends its turn, a running call's deadline being the longest that can take, and what is
+    /// not settled then is dropped. Waits for that.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -242,10 +243,7 @@ impl Inner {
             metrics,
             ..
         } = self;
-        let side = ShardSide {
-            broker: Arc::clone(broker),
-            shard: index,
-        };
+        let side = ShardSide::new(Arc::clone(broker), index);
         let port: Arc<dyn Port> = Arc::new(side);
         let handlers = config.handlers.iter().zip(limits).zip(0..);
         let profile = |((handler, limits), id)| {
@@ -263,14 +261,15 @@ impl Inner {
         };
         let guests = guests.shard(handlers.map(profile).collect(), &config.limits, shell);
         let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
-        let limits = limits.to_vec();
+        let names = config.handlers.iter().map(|h| h.name.clone());
+        let named: Vec<_> = names.zip(limits.iter().cloned()).collect();
         let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
         let ended = move || {
             let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
             broker.requests.end_all(&why);
             broker.unpark_all();
         };
-        let make = move || Shard::new(guests, transport, &limits, metrics);
+        let make = move || Shard::new(guests, transport, named, metrics);
         let state = Arc::clone(&threads.state);
         threads.add(spawn(index, config.pin, parker, state, ended, make)?);
         Ok(())
@@ -289,41 +288,43 @@ impl Drop for Inner {
     }
 }
 
-/// The threads of an engine, which end with it, and with a start that fails.
-#[derive(Default)]
+/// Starts what ends calls and requests at their time.
+fn start_ticker(
+    config: &EngineConfig,
+    guests: &Arc<Guests>,
+    requests: &Arc<Requests>,
+) -> Result<Ticker, StartError> {
+    let (guests, requests) = (Arc::clone(guests), Arc::clone(requests));
+    Ticker::spawn(config.limits.tick, move |now| {
+        guests.tick();
+        requests.expire(now);
+    })
+}
+
+/// The threads of an engine, which end with it, and with a start that fails: the shards', then the ticker's.
 struct Threads {
     state: Arc<State>,
-    running: Mutex<Vec<JoinHandle<()>>>,
+    shards: Mutex<Vec<JoinHandle<()>>>,
+    _ticker: Ticker,
 }
 
 impl Threads {
-    fn start_ticker(
-        &self,
-        config: &EngineConfig,
-        guests: &Arc<Guests>,
-        requests: &Arc<Requests>,
-    ) -> Result<(), StartError> {
-        let (guests, requests) = (Arc::clone(guests), Arc::clone(requests));
-        let tick = move |now| {
-            guests.tick();
-            requests.expire(now);
-        };
-        self.add(spawn_ticker(
-            config.limits.tick,
-            Arc::clone(&self.state),
-            tick,
-        )?);
-        Ok(())
+    fn new(ticker: Ticker) -> Self {
+        Self {
+            state: Arc::default(),
+            shards: Mutex::default(),
+            _ticker: ticker,
+        }
     }
 
-    fn add(&self, thread: JoinHandle<()>) {
-        self.running.lock().push(thread);
+    fn add(&self, shard: JoinHandle<()>) {
+        self.shards.lock().push(shard);
     }
 
     fn join(&self) {
-        for thread in self.running.lock().drain(..) {
+        for shard in self.shards.lock().drain(..) {
             // A shard's own panic was caught and is the engine's failure already.
-            let _ = thread.join();
+            let _ = shard.join();
         }
     }
 }

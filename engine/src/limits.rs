@@ -11,6 +11,14 @@ use crate::message::Message;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
+/// Longest time that a handler's limit may be: a day. What takes longer is no message's handling.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Subjects that one guest may name, in `configure` or by an update. One over is refused: each is a row of the routes.
+pub(crate) const CHANNELS_MAX: usize = 1_024;
+/// Bytes that a guest may hand to one host call: twice the largest message. One over ends the call with the fault `host`, so
+/// that lists which name the same bytes many times cost the host no more than their guest.
+pub(crate) const HOST_CALL_BYTES_MAX: usize = 8 * MIB;
+
 /// Limits of one handler. A guest's own settings (see [`crate::HandlerConfig`]) may only tighten them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerLimits {
@@ -102,6 +110,18 @@ impl HandlerLimits {
                 "in_flight_bytes_max is {}; it may be at most {}",
                 self.in_flight_bytes_max,
                 admission::BYTES_MAX
+            ));
+        }
+        let times = [
+            ("deadline", self.deadline),
+            ("receive_wait_max", self.receive_wait_max),
+            ("latency_budget", self.latency_budget),
+            ("retry_delay_first", self.retry_delay_first),
+            ("retry_delay_max", self.retry_delay_max),
+        ];
+        if let Some((name, time)) = times.iter().find(|(_, time)| *time > TIME_MAX) {
+            return Some(format!(
+                "{name} is {time:?}; it may be at most {TIME_MAX:?}"
             ));
         }
         self.deadline
@@ -357,6 +377,13 @@ mod tests {
             ..Default::default()
         };
         assert!(h.fault().unwrap().contains("in_flight_messages_max"));
+        let times = |deadline| HandlerLimits {
+            deadline,
+            ..Default::default()
+        };
+        assert_eq!(times(TIME_MAX).fault(), None);
+        let over = times(TIME_MAX + Duration::from_nanos(1)).fault();
+        assert!(over.is_some_and(|f| f.contains("deadline")));
         let e = EngineLimits {
             inbox_messages_max: 0,
             ..Default::default()

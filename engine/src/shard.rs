@@ -103,6 +103,8 @@ pub(crate) enum Next {
 
 /// One handler on this shard.
 struct Handler {
+    /// What the log calls it.
+    name: String,
     batcher: Batcher,
     policy: Policy,
     outbox: OutboxBound,
@@ -111,9 +113,10 @@ struct Handler {
 }
 
 impl Handler {
-    fn new(limits: &HandlerLimits) -> Self {
-        let (bound, policy, outbox) = bounds(limits);
+    fn new((name, limits): (String, HandlerLimits)) -> Self {
+        let (bound, policy, outbox) = bounds(&limits);
         Self {
+            name,
             batcher: Batcher::new(bound),
             policy,
             outbox,
@@ -160,17 +163,17 @@ pub(crate) struct Shard<G, T> {
 }
 
 impl<G: Guest, T: Transport> Shard<G, T> {
-    /// A shard with a handler for each of these limits.
+    /// A shard with a handler for each of these names and limits.
     pub(crate) fn new(
         guest: G,
         transport: T,
-        limits: &[HandlerLimits],
+        handlers: Vec<(String, HandlerLimits)>,
         metrics: Arc<ShardMetrics>,
     ) -> Self {
         Self {
             guest,
             transport,
-            handlers: limits.iter().map(Handler::new).collect(),
+            handlers: handlers.into_iter().map(Handler::new).collect(),
             queue: VecDeque::new(),
             arrivals: Vec::with_capacity(ARRIVALS_MAX),
             spare: Vec::new(),
@@ -350,7 +353,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     /// and that is nobody's attempt.
     fn failed(&mut self, id: HandlerId, messages: &mut Vec<Message>, fault: &Fault, at: Instant) {
         self.metrics.faulted(id, fault.kind);
-        tracing::debug!(handler = id.index(), messages = messages.len(), %fault, "a call failed");
+        tracing::debug!(handler = self.handlers[id.index()].name, messages = messages.len(), %fault, "a call failed");
         let several = messages.len() > 1;
         for message in messages.drain(..) {
             if several {
@@ -376,7 +379,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             at.saturating_duration_since(message.arrived_or(at)),
         );
         if let Outcome::Term(kind) = outcome {
-            tracing::warn!(handler = id.index(), ?message, reason = %kind, attempts = message.attempts, "a message was given up on");
+            tracing::warn!(handler = self.handlers[id.index()].name, ?message, reason = %kind, attempts = message.attempts, "a message was given up on");
         }
         self.transport.settle(id, message, outcome, at);
     }

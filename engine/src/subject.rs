@@ -34,6 +34,24 @@ pub fn check_pattern(pattern: &str) -> Result<(), SubjectError> {
     check(pattern, true)
 }
 
+/// What the subjects of replies begin with. Reserved: nobody subscribes below it.
+pub(crate) const INBOX: &str = "_INBOX.";
+
+/// Checks a pattern that somebody is to listen on.
+///
+/// # Errors
+/// As [`check_pattern`]; and one that stands for subjects of replies alone.
+pub(crate) fn check_listened(pattern: &str) -> Result<(), SubjectError> {
+    check_pattern(pattern)?;
+    if pattern.split('.').next() == INBOX.split('.').next() {
+        return Err(SubjectError {
+            subject: pattern.chars().take(64).collect(),
+            reason: "subjects below _INBOX are for replies",
+        });
+    }
+    Ok(())
+}
+
 fn check(subject: &str, wildcards: bool) -> Result<(), SubjectError> {
     match fault(subject.as_bytes(), wildcards) {
         None => Ok(()),

@@ -15,13 +15,13 @@ use super::handles::Handles;
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
 use crate::batch::Batch;
-use crate::config::Grants;
+use crate::config::{Grants, check_channels};
 use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
 use crate::port::{Feed, Port};
-use crate::subject::{check_pattern, check_subject};
+use crate::subject::{INBOX, check_pattern, check_subject};
 
 /// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
 pub(crate) struct Profile {
@@ -124,6 +124,7 @@ pub(crate) struct Host {
     pub(crate) live: Live,
     /// The reason of the latest error that was given to the guest.
     pub(crate) trace: String,
+    granted: String,
     pub(crate) wasi: Option<Box<Wasi>>,
     /// The running call: none while the instance is ready, and none in `configure`.
     call: Option<Call>,
@@ -144,6 +145,7 @@ impl Host {
             handles: Handles::default(),
             live: Live::default(),
             trace: String::new(),
+            granted: String::new(),
             wasi: profile
                 .wasi
                 .then(|| Box::new(Wasi::new(&profile.name, &profile.grants.env))),
@@ -193,12 +195,29 @@ impl Host {
             return Ok(());
         }
         Err(CallError::Refused(format!(
-            "broker {name:?} is not granted to this handler"
+            "broker {:?} is not granted to this handler",
+            name.chars().take(64).collect::<String>()
         )))
     }
 
-    /// Whether the guest may send to this subject, and whether there is room for it.
+    /// The subject that this instance may send to for certain, the latest one: lent, and put back by [`Host::put_granted`].
+    pub(crate) fn take_granted(&mut self) -> String {
+        std::mem::take(&mut self.granted)
+    }
+
+    /// Puts the latest granted subject back.
+    pub(crate) fn put_granted(&mut self, subject: String) {
+        self.granted = subject;
+    }
+
+    /// Whether there is room for a send to a granted subject.
     pub(crate) fn admits_send(&self, subject: &str) -> Result<(), CallError> {
+        self.running("send")?;
+        Ok(self.profile.port.admits(subject)?)
+    }
+
+    /// Whether the guest may send to this subject. It stays so for an instance's one call.
+    pub(crate) fn grants_send(&self, subject: &str) -> Result<(), CallError> {
         check_subject(subject).map_err(Refusal::from)?;
         let call = self.running("send")?;
         let is_reply = || {
@@ -207,12 +226,14 @@ impl Host {
                 .iter()
                 .any(|m| m.reply_to() == Some(subject))
         };
-        if !self.profile.grants.allows_send(subject) && !is_reply() {
+        // A request's reply comes from who was asked, whatever else is granted: reply subjects can be guessed.
+        let granted = !subject.starts_with(INBOX) && self.profile.grants.allows_send(subject);
+        if !granted && !is_reply() {
             return Err(CallError::Refused(format!(
                 "sending to {subject:?} is not granted to this handler"
             )));
         }
-        Ok(self.profile.port.admits(subject)?)
+        Ok(())
     }
 
     /// Lends the outbox of the running call; [`Host::put_outbox`] puts it back.
@@ -231,8 +252,8 @@ impl Host {
     /// Holds an update of the handler's configuration.
     pub(crate) fn update(&mut self, update: GuestConfiguration) -> Result<(), CallError> {
         self.running("update-guest-configuration")?;
+        check_channels(&update.channels).map_err(CallError::Refused)?;
         for channel in &update.channels {
-            check_pattern(channel).map_err(Refusal::from)?;
             if !self.profile.grants.allows_subscribe(channel) {
                 return Err(CallError::Refused(format!(
                     "subscribing to {channel:?} is not granted to this handler"

@@ -14,6 +14,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use super::component::Way;
 use super::host::Host;
 use super::{Kind, fault};
+use crate::limits::HOST_CALL_BYTES_MAX;
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outcome::{Fault, FaultKind};
@@ -180,6 +181,7 @@ impl Pond {
 fn make(engine: &Engine, kind: &Kind) -> Result<Ready, Unmade> {
     let mut store = Store::new(engine, Host::new(&kind.profile));
     store.limiter(|host| &mut host.meter);
+    store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_epoch_deadline(kind.deadline_ticks());
     let made = match kind.loaded.way {
         Way::Direct => kind.loaded.pre.instantiate(&mut store),

@@ -16,17 +16,18 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use self::requests::{INBOX, Requests};
+use self::requests::Requests;
 use self::routes::{Listener, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
 use crate::config::{Spread, tighten};
+use crate::dispatch::State;
 use crate::error::Refusal;
 use crate::limits::{EngineLimits, HandlerLimits};
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
 use crate::port::Unpark;
-use crate::subject::{SubjectError, check_pattern};
+use crate::subject::check_listened;
 
 /// A message on its way to a shard, with the handlers it is for.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ struct ShardPort {
     unpark: Arc<dyn Unpark>,
     /// A load a handler.
     in_flight: Box<[Padded]>,
+    /// Messages that this shard's guests have sent to handlers; only this shard adds.
+    forwarded: Padded,
 }
 
 /// What a handler is at present: changed by its guest's updates.
@@ -128,6 +131,7 @@ pub(crate) struct Memory {
     subscription_messages_max: usize,
     subscriptions_max: usize,
     pub(crate) requests: Arc<Requests>,
+    state: Arc<State>,
     refused: AtomicU64,
     unrouted: AtomicU64,
     dropped: AtomicU64,
@@ -141,6 +145,7 @@ impl Memory {
         spread: Spread,
         limits: &EngineLimits,
         requests: Arc<Requests>,
+        state: Arc<State>,
     ) -> (Arc<Self>, Vec<Receiver<Delivery>>) {
         let bound = |h: &HandlerStart| Bound {
             messages_max: h.limits.in_flight_messages_max,
@@ -157,6 +162,7 @@ impl Memory {
                         inbox,
                         unpark,
                         in_flight,
+                        forwarded: Padded::default(),
                     },
                     receiver,
                 )
@@ -184,6 +190,7 @@ impl Memory {
             subscription_messages_max: limits.subscription_messages_max,
             subscriptions_max: limits.subscriptions_max,
             requests,
+            state,
             refused: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -197,12 +204,7 @@ impl Memory {
         pattern: &str,
         overflow: Overflow,
     ) -> Result<Subscription, Refusal> {
-        check_pattern(pattern)?;
-        if pattern.starts_with(INBOX) {
-            let subject = pattern.chars().take(64).collect();
-            let reason = "subjects below _INBOX are for replies";
-            return Err(SubjectError { subject, reason }.into());
-        }
+        check_listened(pattern)?;
         let mut control = self.control.lock();
         if control.subscriptions.len() >= self.subscriptions_max {
             return Err(Refusal::Full(
@@ -211,7 +213,12 @@ impl Memory {
         }
         let id = control.next_subscription;
         control.next_subscription += 1;
-        let (queue, receiver) = Queue::new(id, self.subscription_messages_max, overflow);
+        let (queue, receiver) = Queue::new(
+            id,
+            self.subscription_messages_max,
+            overflow,
+            Arc::clone(&self.state),
+        );
         control
             .subscriptions
             .push((pattern.to_owned(), Arc::clone(&queue)));
@@ -259,12 +266,25 @@ impl Memory {
 
     /// Messages in flight, all handlers and shards together.
     pub(crate) fn in_flight(&self) -> u64 {
-        let of = |padded: &Padded| Load::from_raw(padded.0.load(Ordering::Acquire)).messages();
+        let of = |padded: &Padded| Load::from_raw(padded.0.load(Ordering::SeqCst)).messages();
         self.shards
             .iter()
             .flat_map(|shard| &shard.in_flight)
             .map(of)
             .sum()
+    }
+
+    /// Whether nothing is in flight, with publishing ended. Loads are read one after the other, so a message that a guest sends
+    /// meanwhile could be missed; but then the count of those has changed.
+    pub(crate) fn is_idle(&self) -> bool {
+        let forwarded = || -> u64 {
+            self.shards
+                .iter()
+                .map(|s| s.forwarded.0.load(Ordering::SeqCst))
+                .sum()
+        };
+        let before = forwarded();
+        self.in_flight() == 0 && forwarded() == before
     }
 
     /// Messages refused, unrouted and dropped so far.

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use crossbeam_channel::TrySendError;
+use parking_lot::Mutex;
 
-use super::requests::INBOX;
-use super::routes::Route;
+use super::routes::{LastRoute, Route};
 use super::subscription::{GuestFeed, Overflow};
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
@@ -17,6 +17,7 @@ use crate::config::Spread;
 use crate::error::{PublishError, Refusal};
 use crate::message::{HandlerId, Message};
 use crate::port::{Feed, Port};
+use crate::subject::INBOX;
 
 thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.
@@ -65,6 +66,12 @@ impl Memory {
             if !self.admit(shard, ids, load) {
                 continue;
             }
+            // Asked again once the room is taken: a drain that began before either refuses this message or waits for it.
+            if let Err(reason) = self.state.open() {
+                self.release(shard, ids, load);
+                let message = Box::new(delivery.message);
+                return Err(PublishError { reason, message });
+            }
             match self.shards[shard].inbox.try_send(delivery) {
                 Ok(()) => {
                     self.shards[shard].unpark.unpark();
@@ -95,7 +102,7 @@ impl Memory {
         for (taken, id) in ids.iter().enumerate() {
             let before = self
                 .load(shard, *id)
-                .fetch_add(load.raw(), Ordering::AcqRel);
+                .fetch_add(load.raw(), Ordering::SeqCst);
             if !Load::from_raw(before + load.raw()).within(self.bounds[id.index()]) {
                 self.release(shard, &ids[..=taken], load);
                 return false;
@@ -108,21 +115,23 @@ impl Memory {
     fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
         for id in ids {
             self.load(shard, *id)
-                .fetch_sub(load.raw(), Ordering::AcqRel);
+                .fetch_sub(load.raw(), Ordering::SeqCst);
         }
     }
 
     /// Returns the room of messages that are settled for good.
     pub(super) fn settled(&self, shard: usize, id: HandlerId, load: Load) {
-        self.load(shard, id).fetch_sub(load.raw(), Ordering::AcqRel);
+        self.load(shard, id).fetch_sub(load.raw(), Ordering::SeqCst);
     }
 
     /// Takes room for what a guest has sent, whether there is any: [`Port::admits`] was asked when it was sent, so that the
     /// bound is exceeded by one call's outbox at most.
-    pub(super) fn admit_released(&self, shard: usize, ids: &[HandlerId], load: Load) {
+    pub(super) fn admit_released(&self, from: usize, shard: usize, ids: &[HandlerId], load: Load) {
+        let forwarded = &self.shards[from].forwarded.0;
+        forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
         for id in ids {
             self.load(shard, *id)
-                .fetch_add(load.raw(), Ordering::AcqRel);
+                .fetch_add(load.raw(), Ordering::SeqCst);
         }
     }
 
@@ -137,14 +146,9 @@ impl Memory {
         }
     }
 
-    /// Who a subject goes to.
-    pub(super) fn route(&self, subject: &str) -> Route {
-        self.routes.load().find(subject)
-    }
-
-    /// Counts a message that nobody listened for.
-    pub(super) fn count_unrouted(&self) {
-        self.unrouted.fetch_add(1, Ordering::Relaxed);
+    /// Counts messages that nobody listened for.
+    pub(super) fn count_unrouted(&self, messages: u64) {
+        self.unrouted.fetch_add(messages, Ordering::Relaxed);
     }
 }
 
@@ -152,6 +156,19 @@ impl Memory {
 pub(crate) struct ShardSide {
     pub(crate) broker: Arc<Memory>,
     pub(crate) shard: usize,
+    /// Locked by the shard's own thread alone.
+    last: Mutex<LastRoute>,
+}
+
+impl ShardSide {
+    /// The side of this shard.
+    pub(crate) fn new(broker: Arc<Memory>, shard: usize) -> Self {
+        Self {
+            broker,
+            shard,
+            last: Mutex::default(),
+        }
+    }
 }
 
 impl Port for ShardSide {
@@ -168,7 +185,8 @@ impl Port for ShardSide {
             let load = broker.load(shard, *id).load(Ordering::Acquire);
             !Load::from_raw(load + Load::one(0).raw()).within(broker.bounds[id.index()])
         };
-        match broker.route(subject).handlers.iter().any(full) {
+        let mut last = self.last.lock();
+        match last.find(&broker.routes, subject).handlers.iter().any(full) {
             true => Err(Refusal::Full(
                 "a handler of this subject has as much in flight as it may have",
             )),

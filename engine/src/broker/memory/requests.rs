@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock;
 use crate::error::{Refusal, RequestError};
 use crate::message::Message;
-
-/// What reply subjects begin with. Reserved: nobody subscribes below it.
-pub(crate) const INBOX: &str = "_INBOX.";
+use crate::subject::INBOX;
 
 #[derive(Debug)]
 enum State {
@@ -95,7 +94,7 @@ impl Requests {
         slot.generation += 1;
         slot.waiting = Some(Waiting {
             cell: Arc::clone(&cell),
-            deadline: now + within,
+            deadline: clock::after(now, within),
             within,
         });
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -228,7 +227,7 @@ mod tests {
     #[test]
     fn a_reply_ends_its_request_once() {
         let requests = Requests::new(8);
-        let (subject, reply) = requests.open(crate::clock::now(), SECOND).unwrap();
+        let (subject, reply) = requests.open(clock::now(), SECOND).unwrap();
         assert!(requests.reply(&reply_to(&subject)));
         assert!(
             !requests.reply(&reply_to(&subject)),
@@ -242,7 +241,7 @@ mod tests {
     #[test]
     fn a_late_reply_does_not_reach_the_next_request_in_its_place() {
         let requests = Requests::new(1);
-        let start = crate::clock::now();
+        let start = clock::now();
         let (old, reply) = requests.open(start, SECOND).unwrap();
         requests.expire(start + SECOND);
         assert_eq!(reply.wait().unwrap_err(), RequestError::Timeout(SECOND));
@@ -253,7 +252,7 @@ mod tests {
     #[test]
     fn requests_are_bounded_at_the_limit_and_one_over() {
         let requests = Requests::new(2);
-        let open = || requests.open(crate::clock::now(), SECOND);
+        let open = || requests.open(clock::now(), SECOND);
         let (first, _a) = open().unwrap();
         let _b = open().unwrap();
         assert!(matches!(open(), Err(Refusal::Full(_))));
@@ -264,7 +263,7 @@ mod tests {
     #[test]
     fn all_end_with_the_engine() {
         let requests = Requests::new(2);
-        let (_, reply) = requests.open(crate::clock::now(), SECOND).unwrap();
+        let (_, reply) = requests.open(clock::now(), SECOND).unwrap();
         requests.end_all(&Refusal::Stopping);
         assert_eq!(
             reply.wait().unwrap_err(),

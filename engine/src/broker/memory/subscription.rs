@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 
 use super::Memory;
+use crate::dispatch::State;
 use crate::message::Message;
 use crate::port::Feed;
+
+/// How often who waits for room in a subscription looks whether the engine has ended.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
 
 /// What a full subscription does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +33,7 @@ pub(crate) struct Queue {
     pub(crate) id: u64,
     sender: Sender<Message>,
     overflow: Overflow,
+    state: Arc<State>,
     dropped: AtomicU64,
     /// Whether a waker is set: looked at on every message, where the lock is not.
     waits: AtomicBool,
@@ -49,12 +54,14 @@ impl Queue {
         id: u64,
         messages_max: usize,
         overflow: Overflow,
+        state: Arc<State>,
     ) -> (Arc<Self>, Receiver<Message>) {
         let (sender, receiver) = crossbeam_channel::bounded(messages_max);
         let queue = Self {
             id,
             sender,
             overflow,
+            state,
             dropped: AtomicU64::new(0),
             waits: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -67,7 +74,7 @@ impl Queue {
         let taken = match self.sender.try_send(message) {
             Ok(()) => true,
             Err(TrySendError::Full(message)) if self.overflow == Overflow::Wait => {
-                self.sender.send(message).is_ok()
+                self.wait_for_room(message)
             }
             Err(_) => false,
         };
@@ -81,6 +88,18 @@ impl Queue {
             waker.wake();
         }
         taken
+    }
+
+    /// Waits until the message is taken, nobody subscribes any more, or the engine ends.
+    fn wait_for_room(&self, mut message: Message) -> bool {
+        while !self.state.ends() {
+            match self.sender.send_timeout(message, ROOM_LOOK) {
+                Ok(()) => return true,
+                Err(SendTimeoutError::Timeout(back)) => message = back,
+                Err(SendTimeoutError::Disconnected(_)) => return false,
+            }
+        }
+        false
     }
 
     fn set_waker(&self, waker: Waker) {

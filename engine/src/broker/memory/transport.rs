@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TrySendError};
 
-use super::requests::INBOX;
-use super::routes::{Route, Routes};
+use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
 use crate::config::Spread;
@@ -17,6 +16,7 @@ use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
 use crate::shard::{Arrival, Transport};
+use crate::subject::INBOX;
 
 /// Bits of a message's id that number it on its shard; the shard's number is above them.
 const ID_BITS: u32 = 48;
@@ -51,14 +51,6 @@ impl Ord for Delayed {
     }
 }
 
-/// The route of the subject that was sent to last: guests mostly send to one. Valid for one table of routes.
-#[derive(Debug, Default)]
-struct LastRoute {
-    table: Option<Arc<Routes>>,
-    subject: String,
-    route: Route,
-}
-
 /// One shard's side of the broker. Its queues are bounded by what is admitted.
 pub(crate) struct MemoryTransport {
     broker: Arc<Memory>,
@@ -73,6 +65,8 @@ pub(crate) struct MemoryTransport {
     settled: Option<(HandlerId, Load)>,
     generation: u64,
     last: LastRoute,
+    /// Sends that nobody listened for, gathered over a turn: their count is shared by all threads.
+    unrouted: u64,
     next_id: u64,
     /// The time as the shard last said it.
     now: Instant,
@@ -96,41 +90,32 @@ impl MemoryTransport {
             settled: None,
             generation: 0,
             last: LastRoute::default(),
+            unrouted: 0,
             next_id: ((shard as u64) << ID_BITS) + 1,
             now,
         }
     }
 
-    /// Gives a delivery to each of its handlers, with an id each.
+    /// Gives a delivery to each of its handlers; the last one, nearly always the only one, gets it without a copy.
     fn arrive(&mut self, delivery: Delivery, now: Instant, arrivals: &mut Vec<Arrival>) {
-        for &handler in delivery.handlers.as_slice() {
-            let mut message = delivery.message.clone();
-            message.id = self.next_id;
-            message.arrived.get_or_insert(now);
-            self.next_id += 1;
-            arrivals.push(Arrival {
-                handler,
-                message,
-                again: false,
-            });
+        let Delivery { message, handlers } = delivery;
+        if let Some((last, others)) = handlers.as_slice().split_last() {
+            for handler in others {
+                arrivals.push(self.arrival(*handler, message.clone(), now));
+            }
+            arrivals.push(self.arrival(*last, message, now));
         }
     }
 
-    fn route(&mut self, subject: &str) -> &Route {
-        let table = self.broker.routes.load();
-        let same_table = self
-            .last
-            .table
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, &table));
-        if !same_table || self.last.subject != subject {
-            self.last = LastRoute {
-                subject: subject.to_owned(),
-                route: table.find(subject),
-                table: Some(Arc::clone(&table)),
-            };
+    fn arrival(&mut self, handler: HandlerId, mut message: Message, now: Instant) -> Arrival {
+        message.id = self.next_id;
+        message.arrived.get_or_insert(now);
+        self.next_id += 1;
+        Arrival {
+            handler,
+            message,
+            again: false,
         }
-        &self.last.route
     }
 
     /// Puts a message of a guest of this shard on its way to handlers.
@@ -140,7 +125,8 @@ impl MemoryTransport {
             Spread::Subject => self.broker.owner(message.subject()),
         };
         let load = Load::one(message.bytes());
-        self.broker.admit_released(shard, handlers.as_slice(), load);
+        self.broker
+            .admit_released(self.shard, shard, handlers.as_slice(), load);
         let delivery = Delivery { message, handlers };
         if shard == self.shard {
             self.local.push_back(delivery);
@@ -214,16 +200,17 @@ impl Transport for MemoryTransport {
 
     fn send(&mut self, mut message: Message, now: Instant) {
         message.arrived = Some(now);
-        if message.subject().starts_with(INBOX) {
+        let subject = message.subject();
+        if subject.starts_with(INBOX) {
             self.broker.requests.reply(&message);
             return;
         }
-        let broker = Arc::clone(&self.broker);
-        let route = self.route(message.subject());
+        let route = self.last.find(&self.broker.routes, subject);
         if route.handlers.is_empty() && route.subscriptions.is_empty() {
-            return broker.count_unrouted();
+            self.unrouted += 1;
+            return;
         }
-        broker.deliver(route, &message);
+        self.broker.deliver(route, &message);
         if !route.handlers.is_empty() {
             let handlers = Handlers::new(&route.handlers);
             self.forward(message, handlers);
@@ -258,6 +245,10 @@ impl Transport for MemoryTransport {
 
     fn flush(&mut self) {
         self.return_room();
+        if self.unrouted > 0 {
+            self.broker
+                .count_unrouted(std::mem::take(&mut self.unrouted));
+        }
         self.hand_over();
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// At the start.
     pub(super) fn new(engine: &'a Engine, plan: Plan) -> Self {
-        let style = ProgressStyle::with_template("{bar:24.cyan/blue} {percent:>3} %  {msg}")
+        let style = ProgressStyle::with_template("{bar:12.cyan/blue} {percent:>3} %  {wide_msg}")
             .expect("the template is a constant");
         let bar = || ProgressBar::new(plan.messages).with_style(style);
         Self {

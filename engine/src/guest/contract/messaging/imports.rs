@@ -9,7 +9,7 @@ use super::super::super::host::{CallError, LiftedMessage};
 use super::revision::{Answer, Cx, Revision, answer};
 use super::types::{GuestMessage, ReceivedMessage, WitConfiguration};
 use super::{CHANNEL, ID, REPLY_TO, WAITING};
-use crate::message::Message;
+use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
 use crate::outbox::{Mark, Outbox};
 
 /// Adds `producer` and `consumer`, and what else the revision's `messaging-types` has.
@@ -85,8 +85,13 @@ fn hold(
     channel: &WasmStr,
     messages: &WasmList<GuestMessage>,
 ) -> Result<(), CallError> {
+    let mut granted = cx.data_mut().take_granted();
     let subject = channel.to_str(&*cx).map_err(CallError::Ended)?;
-    cx.data().admits_send(&subject)?;
+    if granted.is_empty() || *subject != *granted {
+        cx.data().grants_send(&subject)?;
+        granted = subject.into_owned();
+    }
+    cx.data().admits_send(&granted)?;
     let mut outbox = cx.data_mut().take_outbox()?;
     let before = outbox.checkpoint();
     let result = (0..messages.len()).try_for_each(|index| {
@@ -94,8 +99,9 @@ fn hold(
             Some(message) => message.map_err(CallError::Ended)?,
             None => return Ok(()),
         };
-        hold_one(cx, &mut outbox, channel, &message)
+        hold_one(cx, &mut outbox, &granted, &message)
     });
+    cx.data_mut().put_granted(granted);
     if result.is_err() {
         outbox.rewind(before);
     }
@@ -106,10 +112,10 @@ fn hold(
 fn hold_one(
     cx: &mut Cx<'_>,
     outbox: &mut Outbox,
-    channel: &WasmStr,
+    subject: &str,
     message: &GuestMessage,
 ) -> Result<(), CallError> {
-    let mut draft = outbox.draft(&channel.to_str(&*cx).map_err(CallError::Ended)?)?;
+    let mut draft = outbox.draft(subject);
     if let Some(metadata) = &message.metadata {
         let pairs = pairs(cx, metadata)?;
         if let Some((_, reply_to)) = pairs.iter().find(|(key, _)| key == REPLY_TO) {
@@ -126,26 +132,37 @@ fn hold_one(
     Ok(())
 }
 
+/// Copies metadata out of the guest: no more than a message's headers may have.
 fn pairs(
     cx: &mut Cx<'_>,
     list: &WasmList<(WasmStr, WasmStr)>,
 ) -> Result<Vec<(String, String)>, CallError> {
-    let pair = |cx: &mut Cx<'_>, index| -> wasmtime::Result<(String, String)> {
-        let (key, value) = match list.get(&mut *cx, index) {
-            Some(pair) => pair?,
-            None => return Ok(Default::default()),
+    let mut copied = Vec::new();
+    let mut bytes = 0;
+    for index in 0..list.len() {
+        let Some(pair) = list.get(&mut *cx, index) else {
+            break;
         };
-        Ok((
-            key.to_str(&*cx)?.into_owned(),
-            value.to_str(&*cx)?.into_owned(),
-        ))
-    };
-    (0..list.len())
-        .map(|index| pair(cx, index).map_err(CallError::Ended))
-        .collect()
+        let (key, value) = pair.map_err(CallError::Ended)?;
+        let key = key.to_str(&*cx).map_err(CallError::Ended)?;
+        let value = value.to_str(&*cx).map_err(CallError::Ended)?;
+        bytes += key.len() + value.len() + ": \r\n".len();
+        if bytes > HEADER_BYTES_MAX {
+            return Err(CallError::Refused(format!(
+                "metadata is above {HEADER_BYTES_MAX} bytes"
+            )));
+        }
+        copied.push((key.into_owned(), value.into_owned()));
+    }
+    Ok(copied)
 }
 
 fn settle(cx: &mut Cx<'_>, message: &GuestMessage, mark: Mark) -> Result<(), CallError> {
+    if message.data.len() > PAYLOAD_BYTES_MAX {
+        return Err(CallError::Refused(
+            "the message is not one of this call".into(),
+        ));
+    }
     let metadata = match &message.metadata {
         Some(list) => Some(pairs(cx, list)?),
         None => None,
