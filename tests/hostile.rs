@@ -132,8 +132,10 @@ fn a_hand_written_guest_that_keeps_the_rules_is_called() {
 
 #[test]
 fn a_direct_call_that_never_ends_is_ended_at_its_deadline() {
-    let mut endless = Hand::default();
-    endless.handler = "(loop $go (br $go)) unreachable".into();
+    let endless = Hand {
+        handler: "(loop $go (br $go)) unreachable".into(),
+        ..Hand::default()
+    };
     let mut handler = endless.config();
     handler.limits.deadline = Duration::from_millis(20);
     faults(handler, FaultKind::Deadline, "an endless loop");

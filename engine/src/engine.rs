@@ -62,7 +62,7 @@ impl Engine {
         let memory = guests.memory(&config);
         let available = config
             .limits
-            .memory_bytes_max
+            .memory_total_bytes_max
             .unwrap_or_else(machine_memory);
         if memory.total() > available {
             return Err(StartError::Memory {

@@ -150,7 +150,7 @@ impl HandlerLimits {
                 "deliveries_max",
                 u64::from(self.deliveries_max),
                 1,
-                COUNT_MAX,
+                u64::from(u32::MAX),
             ),
         ];
         if let Some(fault) = out_of_range(&ranges) {
@@ -215,7 +215,7 @@ pub struct EngineLimits {
     pub tick: Duration,
     /// Memory that the engine may need in the worst case. Default (`None`): the machine's, or its control group's. A
     /// configuration whose sum is above is refused.
-    pub memory_bytes_max: Option<u64>,
+    pub memory_total_bytes_max: Option<u64>,
 }
 
 impl Default for EngineLimits {
@@ -235,7 +235,7 @@ impl Default for EngineLimits {
             subscriptions_max: 1_024,
             requests_max: 65_536,
             tick: Duration::from_millis(1),
-            memory_bytes_max: None,
+            memory_total_bytes_max: None,
         }
     }
 }
@@ -425,13 +425,17 @@ impl MemorySum {
 
 impl fmt::Display for MemorySum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         for (at, (name, bytes)) in self.terms.iter().enumerate() {
             let plus = if at == 0 { "" } else { " + " };
-            write!(f, "{plus}{} MiB ({name})", mib(*bytes))?;
+            write!(f, "{plus}{:.2} MiB ({name})", mib(*bytes))?;
         }
-        write!(f, " = {} MiB", mib(self.total()))
+        write!(f, " = {:.2} MiB", mib(self.total()))
     }
+}
+
+/// Bytes as MiB, to be printed.
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
 }
 
 #[cfg(test)]
@@ -469,7 +473,7 @@ mod tests {
         assert_eq!(sum.total(), sum.terms.iter().map(|t| t.1).sum::<u64>());
         assert!(
             sum.to_string()
-                .ends_with(&format!("= {} MiB", sum.total().div_ceil(1 << 20)))
+                .ends_with(&format!("= {:.2} MiB", mib(sum.total())))
         );
     }
 

@@ -20,13 +20,11 @@ pub(crate) fn engine(config: &EngineConfig, reset: ResetMode) -> Result<Engine, 
         .memory_init_cow(true)
         .epoch_interruption(true)
         .concurrency_support(false)
-        // With guard pages a call that grows its memory costs two `mprotect`, one when it grows and one when the slot shrinks
-        // for the next instance; shrinking interrupts every other core (TLB). With bounds checks in the code a slot stays as
-        // large as it ever was. Loops over memory then run 17 to 33 % longer (a sum of words, a copy of bytes).
-        .signals_based_traps(false)
-        .memory_guard_size(0)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.fiber_stack_bytes());
+    if !config.guard_pages {
+        wasmtime.signals_based_traps(false).memory_guard_size(0);
+    }
     Engine::new(&wasmtime).map_err(|error| StartError::System {
         what: "the pool of instances",
         detail: format!("{error:#}"),
