@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Command;
 
-/// Starts logging. Without `RUST_LOG`: warnings, what guests print, and for `run` what the engine says of its start.
+/// Starts logging. Without `RUST_LOG`: warnings, what guests print, and what `run` itself has to say.
 pub(crate) fn start(command: &Command) {
     let default = match command {
         Command::Run(_) => "warn,millpond::run=info,guest=info",
