@@ -132,18 +132,20 @@ fn a_hand_written_guest_that_keeps_the_rules_is_called() {
 
 #[test]
 fn a_direct_call_that_never_ends_is_ended_at_its_deadline() {
-    let mut endless = Hand::default();
-    endless.handler = "(loop $go (br $go)) unreachable".into();
-    let mut handler = endless.config();
-    handler.limits.deadline = Duration::from_millis(20);
-    faults(handler, FaultKind::Deadline, "an endless loop");
-    let endless = Hand {
-        realloc: "(loop $go (br $go)) unreachable",
+    const ENDLESS: &str = "(loop $go (br $go)) unreachable";
+    let in_handler = Hand {
+        handler: ENDLESS.into(),
         ..Hand::default()
     };
-    let mut handler = endless.config();
-    handler.limits.deadline = Duration::from_millis(20);
-    faults(handler, FaultKind::Deadline, "an endless realloc");
+    let in_realloc = Hand {
+        realloc: ENDLESS,
+        ..Hand::default()
+    };
+    for (hand, what) in [(in_handler, "its handler"), (in_realloc, "its realloc")] {
+        let mut handler = hand.config();
+        handler.limits.deadline = Duration::from_millis(20);
+        faults(handler, FaultKind::Deadline, what);
+    }
 }
 
 #[test]
@@ -203,20 +205,20 @@ fn a_configuration_that_is_none_is_refused() {
         ("(i32.const -8)", "configure failed: host"),
         (
             "(i32.store8 (i32.const 1024) (i32.const 7)) (i32.const 1024)",
-            "configure failed: host",
+            "pointer out of bounds",
         ),
         // A list that would end outside of memory, and one that begins there.
         (
             "(i32.store (i32.const 1032) (i32.const 0x0fffffff)) (i32.const 1024)",
-            "configure failed: host",
+            "invalid expected discriminant",
         ),
         (
             "(i32.store (i32.const 1028) (i32.const -8)) (i32.const 1024)",
-            "configure failed: host",
+            "list pointer/length out of bounds",
         ),
         (
             "(i32.store8 (i32.const 1056) (i32.const 0xff)) (i32.const 1024)",
-            "configure failed: host",
+            "list pointer/length out of bounds",
         ),
     ] {
         let hand = Hand {
@@ -224,6 +226,8 @@ fn a_configuration_that_is_none_is_refused() {
             ..Hand::default()
         };
         let error = hand.refused();
+        assert!(error.contains("configure failed: host: "), "{error}");
+
         assert!(error.contains(why), "{configure}: {error}");
     }
 }
