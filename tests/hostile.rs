@@ -227,7 +227,6 @@ fn a_configuration_that_is_none_is_refused() {
         };
         let error = hand.refused();
         assert!(error.contains("configure failed: host: "), "{error}");
-
         assert!(error.contains(why), "{configure}: {error}");
     }
 }
