@@ -96,7 +96,7 @@ fn subscriptions_get_what_matches_until_they_are_dropped() {
     let some = engine.subscribe("orders.*", Overflow::Wait).unwrap();
     assert_eq!(engine.publish(message("orders.new", b"1")).unwrap(), 2);
     assert_eq!(engine.publish(message("other", b"2")).unwrap(), 1);
-    assert_eq!(block_on(some.recv()).payload(), b"1");
+    assert_eq!(block_on(some.recv()).unwrap().payload(), b"1");
     assert!(some.try_next().is_none());
     drop(some);
     assert_eq!(engine.publish(message("orders.new", b"3")).unwrap(), 1);
@@ -120,7 +120,7 @@ fn a_task_that_waits_is_woken_by_a_message_from_another_thread() {
                 .unwrap();
             engine.publish(message("late", b"now")).unwrap();
         });
-        assert_eq!(block_on(subscription.recv()).payload(), b"now");
+        assert_eq!(block_on(subscription.recv()).unwrap().payload(), b"now");
     });
 }
 
@@ -192,6 +192,27 @@ fn spread_by_subject_keeps_a_subject_in_order() {
             .collect();
         assert_eq!(got, (subject..500).step_by(4).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn spread_by_subject_keeps_order_while_calls_wait() {
+    let probe = limited(PROBE, |l| {
+        l.batch_messages_max = 1;
+        l.receive_wait_max = Duration::from_millis(20);
+    });
+    let mut config = config([probe]);
+    (config.shards, config.spread) = (2, Spread::Subject);
+    let asked = Asked::with(config);
+    for index in 0..5 {
+        asked.tell(&format!("try never 10 waited;say report {index}"));
+        asked.tell(&format!("say report {index}+"));
+    }
+    let got: Vec<_> = (0..10).map(|_| asked.report()).collect();
+    let expected: Vec<_> = (0..5)
+        .flat_map(|i| [i.to_string(), format!("{i}+")])
+        .collect();
+    assert_eq!(got, expected);
+    asked.end();
 }
 
 #[test]
@@ -322,6 +343,45 @@ fn a_time_without_end_is_no_error() {
         .unwrap();
     assert_eq!(reply.wait().unwrap().payload(), b"x");
     engine.drain(Duration::MAX).unwrap();
+}
+
+#[test]
+fn a_task_that_waits_for_messages_ends_with_the_engine() {
+    let engine = start(config([handler("echo")]));
+    let subscription = engine.subscribe("never", Overflow::Drop).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            engine
+                .request(&message("echo", b""), LONG)
+                .unwrap()
+                .wait()
+                .unwrap();
+            engine.stop();
+        });
+        assert!(block_on(subscription.recv()).is_none());
+    });
+}
+
+#[test]
+fn requests_that_nobody_hears_or_waits_for_leave_nothing() {
+    let mut config = config([handler("counter")]);
+    config.limits.requests_max = 2;
+    let engine = start(config);
+    for _ in 0..10 {
+        let refused = engine
+            .request(&message("nobody", b""), Duration::MAX)
+            .unwrap_err();
+        assert!(matches!(
+            refused,
+            RequestError::Refused(Refusal::NoResponders(_))
+        ));
+        drop(
+            engine
+                .request(&message("counter", b""), Duration::MAX)
+                .unwrap(),
+        );
+    }
+    settled(&engine);
 }
 
 #[test]

@@ -137,6 +137,28 @@ fn a_reply_subject_is_open_to_who_was_asked_alone() {
 }
 
 #[test]
+fn a_guest_can_not_have_replies_sent_where_it_may_not_send() {
+    for probe in PROBES {
+        let grants = Grants {
+            send: vec!["report".into(), "open".into()],
+            ..Grants::default()
+        };
+        let asked =
+            Asked::new(HandlerConfig::file(probe, millpond_tests::guest(probe)).grants(grants));
+        let echo = |reply_to: &str| {
+            // `echo` sends the record with its metadata: the reply subject of a message that the guest handles is its to hand on.
+            let message = Message::builder("probe")
+                .reply_to(reply_to)
+                .payload(b"echo open;say report sent");
+            asked.engine.publish(message.unwrap()).unwrap();
+            asked.report()
+        };
+        assert_eq!(echo("handed.on"), "sent", "{probe}");
+        asked.end();
+    }
+}
+
+#[test]
 fn waiting_for_messages_gives_them_or_none_or_an_error() {
     for probe in PROBES {
         let asked = Asked::new(limited(probe, |l| {

@@ -111,7 +111,8 @@ fn scribbler() -> Vec<u8> {
     component(SCRIBBLER)
 }
 
-/// A configuration of this handler for every reset mode that this machine has: only the page map may be missing.
+/// A configuration of this handler for every reset mode that this machine has, of which only the page map may be missing;
+/// and the first of them with guard pages.
 fn modes(handler: &HandlerConfig) -> Vec<EngineConfig> {
     let mut configs = Vec::new();
     for mode in ResetMode::ALL {
@@ -128,6 +129,11 @@ fn modes(handler: &HandlerConfig) -> Vec<EngineConfig> {
             Err(error) => panic!("{}: {error}", mode.name()),
         }
     }
+    let guarded = EngineConfig {
+        guard_pages: true,
+        ..configs[0].clone()
+    };
+    configs.push(guarded);
     configs
 }
 

@@ -84,8 +84,8 @@ MUTATIONS = [
         "grant-ignored",
         "a guest may send to any subject",
         "engine/src/guest/host.rs",
-        "if !granted && !is_reply()",
-        "if false && !granted && !is_reply()",
+        "if !granted && !call.is_reply(subject)",
+        "if false && !granted && !call.is_reply(subject)",
         "contract::what_is_not_granted_is_an_error_with_a_reason",
     ),
 ]

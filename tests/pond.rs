@@ -88,6 +88,20 @@ fn an_idle_handler_s_stock_gives_its_slots_to_a_busy_one_when_the_pool_is_full()
 }
 
 #[test]
+fn a_shard_never_waits_for_the_stock_of_another() {
+    let mut config = config([limited("counter", |l| l.ready_instances_max = 8)]);
+    (config.shards, config.limits.instances_max) = (2, Some(2));
+    let engine = start(config);
+    wait_for(&engine, |stats| stats.instances_ready == 2);
+    for _ in 0..100 {
+        engine
+            .publish(Message::new("counter", b"").unwrap())
+            .unwrap();
+    }
+    assert_eq!(settled(&engine).handlers[0].acked, 100);
+}
+
+#[test]
 fn one_slot_is_enough() {
     let mut config = config([handler("counter"), handler("echo")]);
     config.limits.instances_max = Some(1);

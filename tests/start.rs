@@ -192,15 +192,15 @@ fn settings_of_a_guest_hold() {
 fn more_memory_than_there_may_be_is_refused_with_the_sum() {
     let mut small = config([handler("counter")]);
     let sum = crate::harness::start(small.clone()).memory().clone();
-    small.limits.memory_bytes_max = Some(sum.total());
+    small.limits.memory_total_bytes_max = Some(sum.total());
     crate::harness::start(small.clone());
-    small.limits.memory_bytes_max = Some(sum.total() - 1);
+    small.limits.memory_total_bytes_max = Some(sum.total() - 1);
     let error = refused(small).to_string();
     assert!(error.contains(&sum.to_string()), "{error}");
     let huge = limited("counter", |l| l.memory_bytes_max = 1 << 45);
     let error = refused(config([huge])).to_string();
     assert!(
-        error.contains("MiB that may be used"),
+        error.contains("MiB may be used"),
         "the machine's own memory bounds it: {error}"
     );
 }

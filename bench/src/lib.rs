@@ -6,6 +6,10 @@
 //! Bias, as far as it is known:
 //! * The raw loop has no publisher. It reads a few messages that stay in the cache, holds no limits, keeps no deadline, and
 //!   counts nothing. The engine's messages come from another core. This is against the engine, and meant.
+//! * No other thread of the process runs while the raw loop does; beside the engine the publisher runs, so that whatever changes
+//!   the address space (`mprotect`, `madvise`) interrupts a second core. This is against the engine, and real.
+//! * Rates are of the wall's clock. Beside them stand ratios of the time that each side's thread had of its core: on a machine
+//!   where other processes run too, only these can be believed.
 //! * Messages are built beforehand, on both sides: the publisher clones one of a ring of them, so that no two messages in flight
 //!   share a reference count. The publisher's own time does not count, as long as the shard never waits for it; that is checked
 //!   through the mean batch.

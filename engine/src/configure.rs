@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::broker::memory::HandlerStart;
-use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten};
+use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten, warn_unknown};
 use crate::error::{Refusal, StartError};
 use crate::guest::Guests;
 use crate::guest::host::Profile;
@@ -70,9 +70,7 @@ fn configure(
     }
     let mut limits = handler.limits.clone();
     let unknown = tighten(&mut limits, &configuration.extensions).map_err(failed)?;
-    if !unknown.is_empty() {
-        tracing::warn!(handler = handler.name, keys = ?unknown, "unknown settings of the guest are left out");
-    }
+    warn_unknown(&handler.name, &unknown);
     tracing::info!(handler = handler.name, way = ?guests.way(id), channels = ?configuration.channels, "configured");
     Ok(HandlerStart {
         name: handler.name.clone(),

@@ -132,10 +132,11 @@ impl Parker {
     }
 }
 
-/// Runs a shard on a thread of its own until the engine ends.
+/// Runs a shard on a thread of its own, with a stack of this size, until the engine ends.
 pub(crate) fn spawn<G, T>(
     index: usize,
     pin: bool,
+    stack_bytes: usize,
     parker: Parker,
     state: Arc<State>,
     ended: impl FnOnce() + Send + 'static,
@@ -145,7 +146,7 @@ where
     G: Guest,
     T: Transport,
 {
-    thread(format!("millpond-shard-{index}"), move || {
+    thread(format!("millpond-shard-{index}"), stack_bytes, move || {
         if pin {
             pin_to(index);
         }
@@ -184,7 +185,7 @@ impl Ticker {
     ) -> Result<Self, StartError> {
         let ends = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&ends);
-        let thread = thread("millpond-ticker".into(), move || {
+        let thread = thread("millpond-ticker".into(), 256 << 10, move || {
             while !ended.load(Ordering::Relaxed) {
                 std::thread::park_timeout(period);
                 tick(clock::now());
@@ -210,10 +211,12 @@ impl Drop for Ticker {
 
 fn thread(
     name: String,
+    stack_bytes: usize,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, StartError> {
     std::thread::Builder::new()
         .name(name)
+        .stack_size(stack_bytes)
         .spawn(body)
         .map_err(|error| StartError::System {
             what: "a thread",
@@ -338,7 +341,7 @@ mod tests {
         let metrics = Arc::new(ShardMetrics::new(0));
         let shard = || Shard::new(Panicking, Panicking, Vec::new(), metrics);
         let tell = move || told.store(true, Ordering::Release);
-        let thread = spawn(7, false, parker, Arc::clone(&state), tell, shard).unwrap();
+        let thread = spawn(7, false, 1 << 20, parker, Arc::clone(&state), tell, shard).unwrap();
         thread.join().expect("the panic ends with its thread");
         let why = "shard 7 panicked: on purpose";
         assert_eq!(state.open(), Err(Refusal::Failed(why.into())));

@@ -62,7 +62,7 @@ impl Engine {
         let memory = guests.memory(&config);
         let available = config
             .limits
-            .memory_bytes_max
+            .memory_total_bytes_max
             .unwrap_or_else(machine_memory);
         if memory.total() > available {
             return Err(StartError::Memory {
@@ -259,19 +259,28 @@ impl Inner {
             unpark: parker.unparker(),
             metrics: Arc::clone(&metrics),
         };
-        let guests = guests.shard(handlers.map(profile).collect(), &config.limits, shell);
+        let guests = guests.shard(handlers.map(profile).collect(), config, shell);
         let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
         let names = config.handlers.iter().map(|h| h.name.clone());
         let named: Vec<_> = names.zip(limits.iter().cloned()).collect();
         let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
         let ended = move || {
             let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
-            broker.requests.end_all(&why);
+            broker.end(&why);
             broker.unpark_all();
         };
         let make = move || Shard::new(guests, transport, named, metrics);
         let state = Arc::clone(&threads.state);
-        threads.add(spawn(index, config.pin, parker, state, ended, make)?);
+        let stack_bytes = config.limits.shard_stack_bytes();
+        threads.add(spawn(
+            index,
+            config.pin,
+            stack_bytes,
+            parker,
+            state,
+            ended,
+            make,
+        )?);
         Ok(())
     }
 
@@ -279,6 +288,7 @@ impl Inner {
         self.threads.state.stop();
         self.broker.unpark_all();
         self.threads.join();
+        self.broker.end(&Refusal::Stopping);
     }
 }
 

@@ -32,7 +32,10 @@ pub enum StartError {
         reason: String,
     },
     /// The configuration can need more memory than there is.
-    #[error("the configuration can need {} MiB, of {} MiB that may be used: {sum}; lower the largest of these terms or raise `memory_bytes_max`", .sum.total().div_ceil(1 << 20), .available >> 20)]
+    #[error(
+        "the configuration can need {sum}, and {} MiB may be used: lower what makes the largest of these terms, or allow more with `memory_total_bytes_max`",
+        .available >> 20
+    )]
     Memory {
         /// The sum, term by term.
         sum: MemorySum,
@@ -91,7 +94,7 @@ pub enum ComponentError {
     },
     /// It needs more memories, tables or core instances than the pool's slots have.
     #[error(
-        "does not fit the pool: {0}; raise `memories_max`, `tables_max` or `core_instances_max`"
+        "does not fit the pool: {0}; raise what is too low of `memories_max`, `tables_max`, `table_elements_max` and `core_instances_max`"
     )]
     Slots(String),
 }

@@ -13,6 +13,12 @@ const MIB: usize = 1 << 20;
 
 /// Longest time that a handler's limit may be: a day. What takes longer is no message's handling.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Most that a limit on a count may be, so that sums of them stay numbers.
+const COUNT_MAX: u64 = 1 << 24;
+/// Most that a limit on a size may be, in bytes: what 64-bit processors address.
+const SIZE_MAX: u64 = 1 << 48;
+/// Most bytes that an outbox may have: places in its buffer are 32 bits.
+const OUTBOX_BYTES_MAX: u64 = 1 << 31;
 /// Subjects that one guest may name, in `configure` or by an update. One over is refused: each is a row of the routes.
 pub(crate) const CHANNELS_MAX: usize = 1_024;
 /// Bytes that a guest may hand to one host call: twice the largest message. One over ends the call with the fault `host`, so
@@ -84,34 +90,76 @@ impl Default for HandlerLimits {
 impl HandlerLimits {
     /// What is wrong with these limits, if anything is: the field, its value and what it may be.
     pub(crate) fn fault(&self) -> Option<String> {
-        let at_least_one = [
-            ("batch_messages_max", self.batch_messages_max),
-            ("batch_bytes_max", self.batch_bytes_max),
-            ("deliveries_max", self.deliveries_max as usize),
+        let ranges = [
+            (
+                "memory_bytes_max",
+                self.memory_bytes_max as u64,
+                0,
+                SIZE_MAX,
+            ),
+            (
+                "table_elements_max",
+                self.table_elements_max as u64,
+                0,
+                COUNT_MAX,
+            ),
+            (
+                "ready_instances_max",
+                self.ready_instances_max as u64,
+                0,
+                COUNT_MAX,
+            ),
+            (
+                "suspended_calls_max",
+                self.suspended_calls_max as u64,
+                1,
+                COUNT_MAX,
+            ),
+            (
+                "batch_messages_max",
+                self.batch_messages_max as u64,
+                1,
+                COUNT_MAX,
+            ),
+            ("batch_bytes_max", self.batch_bytes_max as u64, 1, SIZE_MAX),
             (
                 "in_flight_messages_max",
-                self.in_flight_messages_max as usize,
+                u64::from(self.in_flight_messages_max),
+                1,
+                u64::from(admission::MESSAGES_MAX),
             ),
-            ("in_flight_bytes_max", self.in_flight_bytes_max as usize),
-            ("suspended_calls_max", self.suspended_calls_max),
-        ];
-        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Some(format!("{name} is 0; it must be at least 1"));
-        }
-        if self.in_flight_messages_max > admission::MESSAGES_MAX {
-            return Some(format!(
-                "in_flight_messages_max is {}; it may be at most {}",
-                self.in_flight_messages_max,
-                admission::MESSAGES_MAX
-            ));
-        }
-        if self.in_flight_bytes_max > admission::BYTES_MAX {
-            return Some(format!(
-                "in_flight_bytes_max is {}; it may be at most {}",
+            (
+                "in_flight_bytes_max",
                 self.in_flight_bytes_max,
-                admission::BYTES_MAX
-            ));
+                1,
+                admission::BYTES_MAX,
+            ),
+            (
+                "outbox_messages_max",
+                self.outbox_messages_max as u64,
+                0,
+                COUNT_MAX,
+            ),
+            (
+                "outbox_bytes_max",
+                self.outbox_bytes_max as u64,
+                0,
+                OUTBOX_BYTES_MAX,
+            ),
+            (
+                "deliveries_max",
+                u64::from(self.deliveries_max),
+                1,
+                u64::from(u32::MAX),
+            ),
+        ];
+        if let Some(fault) = out_of_range(&ranges) {
+            return Some(fault);
         }
+        self.fault_of_times()
+    }
+
+    fn fault_of_times(&self) -> Option<String> {
         let times = [
             ("deadline", self.deadline),
             ("receive_wait_max", self.receive_wait_max),
@@ -133,7 +181,8 @@ impl HandlerLimits {
 /// Limits of an engine. What they multiply into is the sum that [`crate::Engine::memory`] gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineLimits {
-    /// Instances alive at once, all shards together: being called, waiting, ready, and used ones not yet dropped. Default
+    /// Instances alive at once, all shards together: being called, waiting, ready, and used ones not yet dropped. Each shard
+    /// has an equal share of them, at least one. Default
     /// (`None`): what the other limits can need. When none is free, used instances go first, then ready ones of other handlers,
     /// then a batch waits.
     pub instances_max: Option<u32>,
@@ -166,7 +215,7 @@ pub struct EngineLimits {
     pub tick: Duration,
     /// Memory that the engine may need in the worst case. Default (`None`): the machine's, or its control group's. A
     /// configuration whose sum is above is refused.
-    pub memory_bytes_max: Option<u64>,
+    pub memory_total_bytes_max: Option<u64>,
 }
 
 impl Default for EngineLimits {
@@ -186,16 +235,17 @@ impl Default for EngineLimits {
             subscriptions_max: 1_024,
             requests_max: 65_536,
             tick: Duration::from_millis(1),
-            memory_bytes_max: None,
+            memory_total_bytes_max: None,
         }
     }
 }
 
 impl EngineLimits {
-    /// Instances that `shards` shards can need: ready, suspended, one being called, one used, and one that configures.
+    /// Instances that `shards` shards can need: ready, suspended, one being called and one used. The one that
+    /// configures a handler is gone before they start.
     pub(crate) fn instances(&self, shards: usize) -> u32 {
         let a_shard = self.ready_instances_max + self.suspended_calls_max + 2;
-        let needed = u32::try_from(shards * a_shard + 1).unwrap_or(u32::MAX);
+        let needed = u32::try_from(shards * a_shard).unwrap_or(u32::MAX);
         self.instances_max.unwrap_or(needed)
     }
 
@@ -211,26 +261,87 @@ impl EngineLimits {
 
     /// What is wrong with these limits, if anything is: the field, its value and what it may be.
     pub(crate) fn fault(&self) -> Option<String> {
-        let at_least_one = [
-            ("instances_max", self.instances_max.unwrap_or(1) as usize),
-            ("suspended_calls_max", self.suspended_calls_max),
-            ("core_instances_max", self.core_instances_max as usize),
-            ("memories_max", self.memories_max as usize),
-            ("tables_max", self.tables_max as usize),
-            ("inbox_messages_max", self.inbox_messages_max),
-            ("subscription_messages_max", self.subscription_messages_max),
-            ("tick", self.tick.as_micros() as usize),
+        let ranges = [
+            (
+                "instances_max",
+                u64::from(self.instances_max.unwrap_or(1)),
+                1,
+                COUNT_MAX,
+            ),
+            (
+                "ready_instances_max",
+                self.ready_instances_max as u64,
+                0,
+                COUNT_MAX,
+            ),
+            (
+                "suspended_calls_max",
+                self.suspended_calls_max as u64,
+                1,
+                COUNT_MAX,
+            ),
+            (
+                "core_instances_max",
+                u64::from(self.core_instances_max),
+                1,
+                1_000,
+            ),
+            ("memories_max", u64::from(self.memories_max), 1, 100),
+            ("tables_max", u64::from(self.tables_max), 1, 100),
+            (
+                "memory_resident_bytes",
+                self.memory_resident_bytes as u64,
+                0,
+                SIZE_MAX,
+            ),
+            (
+                "table_resident_bytes",
+                self.table_resident_bytes as u64,
+                0,
+                SIZE_MAX,
+            ),
+            (
+                "stack_bytes_max",
+                self.stack_bytes_max as u64,
+                64 << 10,
+                64 << 20,
+            ),
+            (
+                "inbox_messages_max",
+                self.inbox_messages_max as u64,
+                1,
+                COUNT_MAX,
+            ),
+            (
+                "subscription_messages_max",
+                self.subscription_messages_max as u64,
+                1,
+                COUNT_MAX,
+            ),
+            (
+                "subscriptions_max",
+                self.subscriptions_max as u64,
+                0,
+                COUNT_MAX,
+            ),
+            ("requests_max", self.requests_max as u64, 0, COUNT_MAX),
+            ("tick (in µs)", self.tick.as_micros() as u64, 1, 1_000_000),
         ];
-        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-            return Some(format!("{name} is 0; it must be at least 1"));
-        }
-        (self.stack_bytes_max < 64 * KIB).then(|| {
-            format!(
-                "stack_bytes_max is {}; it must be at least 65536",
-                self.stack_bytes_max
-            )
-        })
+        out_of_range(&ranges)
     }
+
+    /// Bytes of a shard's own stack, on which direct calls run: a guest's, and room for the host's calls beside it.
+    pub(crate) fn shard_stack_bytes(&self) -> usize {
+        self.stack_bytes_max + 2 * MIB
+    }
+}
+
+/// The first of these values, each with its name and its least and most, that is out of its range.
+fn out_of_range(ranges: &[(&str, u64, u64, u64)]) -> Option<String> {
+    let (name, value, least, most) = ranges
+        .iter()
+        .find(|(_, value, least, most)| !(*least..=*most).contains(value))?;
+    Some(format!("{name} is {value}; it may be {least} to {most}"))
 }
 
 /// What one loaded handler adds to the sum.
@@ -255,70 +366,76 @@ pub struct MemorySum {
 impl MemorySum {
     /// The sum for `shards` shards with these handlers.
     pub(crate) fn new(limits: &EngineLimits, shards: usize, handlers: &[Footprint]) -> Self {
-        let shards_n = shards as u64;
-        let sum = |f: &dyn Fn(&Footprint) -> u64| handlers.iter().map(f).sum::<u64>();
+        // Saturating: what can't be counted is more than any machine has.
+        let product = |factors: &[u64]| factors.iter().fold(1u64, |a, b| a.saturating_mul(*b));
+        let sum =
+            |f: &dyn Fn(&Footprint) -> u64| handlers.iter().map(f).fold(0u64, u64::saturating_add);
         let max = |f: &dyn Fn(&Footprint) -> u64| handlers.iter().map(f).max().unwrap_or(0);
-        let suspended = sum(&|h| {
-            if h.fibers {
-                h.limits.suspended_calls_max as u64
-            } else {
-                0
-            }
-        })
-        .min(limits.suspended_calls_max as u64);
+        let suspended = sum(&|h| u64::from(h.fibers) * h.limits.suspended_calls_max as u64)
+            .min(limits.suspended_calls_max as u64);
         let ready =
             sum(&|h| h.limits.ready_instances_max as u64).min(limits.ready_instances_max as u64);
-        let slots =
-            (shards_n * (1 + suspended + ready + 1) + 1).min(u64::from(limits.instances(shards)));
-        let kept = max(&|h| h.memories) * limits.memory_resident_bytes as u64
-            + limits.table_resident_bytes as u64;
-        let memory = max(&|h| h.limits.memory_bytes_max as u64);
-        let outbox = max(&|h| h.limits.outbox_bytes_max as u64);
-        let stacks = if suspended > 0 { 1 + suspended } else { 0 };
+        let shards_n = shards as u64;
+        let slots = product(&[shards_n, 1 + suspended + ready + 1])
+            .min(u64::from(limits.instances(shards)));
+        let kept = product(&[max(&|h| h.memories), limits.memory_resident_bytes as u64])
+            .saturating_add(limits.table_resident_bytes as u64);
+        let calls = product(&[shards_n, 1 + suspended]);
+        let stacks = if suspended > 0 { calls } else { 0 };
+        let messages = limits.inbox_messages_max as u64;
+        let terms = [
+            (
+                "calls: memory of instances being called",
+                product(&[calls, max(&|h| h.limits.memory_bytes_max as u64)]),
+            ),
+            (
+                "ready: images of ready instances",
+                product(&[shards_n, ready, max(&|h| h.image_bytes)]),
+            ),
+            ("slots: memory kept resident", product(&[slots, kept])),
+            (
+                "stacks of fibers",
+                product(&[stacks, limits.fiber_stack_bytes() as u64]),
+            ),
+            (
+                "messages in flight",
+                product(&[shards_n, sum(&|h| h.limits.in_flight_bytes_max)]),
+            ),
+            (
+                "outboxes of calls",
+                product(&[calls, max(&|h| h.limits.outbox_bytes_max as u64)]),
+            ),
+            (
+                "inboxes",
+                product(&[shards_n, messages, size_of::<Message>() as u64]),
+            ),
+        ];
         Self {
-            terms: vec![
-                (
-                    "calls: memory of instances being called",
-                    shards_n * (1 + suspended) * memory,
-                ),
-                (
-                    "ready: images of ready instances",
-                    shards_n * ready * max(&|h| h.image_bytes),
-                ),
-                ("slots: memory kept resident", slots * kept),
-                (
-                    "stacks of fibers",
-                    shards_n * stacks * limits.fiber_stack_bytes() as u64,
-                ),
-                (
-                    "messages in flight",
-                    shards_n * sum(&|h| h.limits.in_flight_bytes_max),
-                ),
-                ("outboxes of calls", shards_n * (1 + suspended) * outbox),
-                (
-                    "inboxes",
-                    shards_n * (limits.inbox_messages_max * size_of::<Message>()) as u64,
-                ),
-            ],
+            terms: terms.into(),
         }
     }
 
     /// All terms together, in bytes.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.terms.iter().map(|(_, bytes)| bytes).sum()
+        let bytes = self.terms.iter().map(|(_, bytes)| *bytes);
+        bytes.fold(0, u64::saturating_add)
     }
 }
 
 impl fmt::Display for MemorySum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         for (at, (name, bytes)) in self.terms.iter().enumerate() {
             let plus = if at == 0 { "" } else { " + " };
-            write!(f, "{plus}{} MiB ({name})", mib(*bytes))?;
+            write!(f, "{plus}{:.2} MiB ({name})", mib(*bytes))?;
         }
-        write!(f, " = {} MiB", mib(self.total()))
+        write!(f, " = {:.2} MiB", mib(self.total()))
     }
+}
+
+/// Bytes as MiB, to be printed.
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
 }
 
 #[cfg(test)]
@@ -351,13 +468,53 @@ mod tests {
         assert_eq!(term("messages"), 2 * 2 * (8 << 20));
         assert_eq!(
             term("slots"),
-            (2 * (1 + 8 + 4 + 1) + 1) * ((1 << 20) + (64 << 10))
+            2 * (1 + 8 + 4 + 1) * ((1 << 20) + (64 << 10))
         );
         assert_eq!(sum.total(), sum.terms.iter().map(|t| t.1).sum::<u64>());
         assert!(
             sum.to_string()
-                .ends_with(&format!("= {} MiB", sum.total().div_ceil(1 << 20)))
+                .ends_with(&format!("= {:.2} MiB", mib(sum.total())))
         );
+    }
+
+    #[test]
+    fn a_sum_that_is_more_than_a_number_stays_one() {
+        let mut most = footprint(true);
+        most.limits.memory_bytes_max = SIZE_MAX as usize;
+        most.limits.suspended_calls_max = COUNT_MAX as usize;
+        most.limits.in_flight_bytes_max = admission::BYTES_MAX;
+        assert_eq!(most.limits.fault(), None);
+        let limits = EngineLimits {
+            suspended_calls_max: COUNT_MAX as usize,
+            ready_instances_max: COUNT_MAX as usize,
+            inbox_messages_max: COUNT_MAX as usize,
+            ..EngineLimits::default()
+        };
+        assert_eq!(limits.fault(), None);
+        let sum = MemorySum::new(&limits, 16, &vec![most; 4_096]);
+        assert_eq!(sum.total(), u64::MAX);
+    }
+
+    #[test]
+    fn sizes_at_their_most_and_one_over() {
+        for (bytes, good) in [(SIZE_MAX, true), (SIZE_MAX + 1, false), (u64::MAX, false)] {
+            let limits = HandlerLimits {
+                memory_bytes_max: bytes as usize,
+                ..Default::default()
+            };
+            assert_eq!(limits.fault().is_none(), good, "{bytes}");
+        }
+        for (bytes, good) in [
+            ((64 << 10) - 1, false),
+            (64 << 10, true),
+            ((64 << 20) + 1, false),
+        ] {
+            let limits = EngineLimits {
+                stack_bytes_max: bytes,
+                ..Default::default()
+            };
+            assert_eq!(limits.fault().is_none(), good, "{bytes}");
+        }
     }
 
     #[test]

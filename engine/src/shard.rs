@@ -274,15 +274,17 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 self.spare.push((batch, outbox));
                 false
             }
-            Started::Suspended => true,
+            Started::Suspended => {
+                self.metrics.called(id, count);
+                true
+            }
+            // Counted before anything of the call can be seen.
             Started::Ended(ended) => {
+                self.metrics.called(id, count);
                 self.settle(ended);
                 true
             }
         };
-        if slot {
-            self.metrics.called(id, count);
-        }
         let handler = &mut self.handlers[id.index()];
         handler.queued = !handler.batcher.is_empty();
         if handler.queued {
@@ -344,7 +346,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         for (index, message) in messages.drain(..).enumerate() {
             match outbox.mark(index) {
                 None | Some(Mark::Completed) => self.finish(id, message, Outcome::Ack, at),
-                Some(Mark::Abandoned) => self.attempt(id, message, FaultKind::Abandoned, at),
+                Some(Mark::Abandoned) => self.attempt(id, message, &abandoned(), at),
             }
         }
     }
@@ -359,16 +361,19 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             if several {
                 self.push(id, message, true);
             } else {
-                self.attempt(id, message, fault.kind, at);
+                self.attempt(id, message, fault, at);
             }
         }
     }
 
-    fn attempt(&mut self, id: HandlerId, mut message: Message, kind: FaultKind, at: Instant) {
+    fn attempt(&mut self, id: HandlerId, mut message: Message, fault: &Fault, at: Instant) {
         message.attempts += 1;
-        let outcome = self.handlers[id.index()]
-            .policy
-            .after(kind, message.attempts);
+        let handler = &self.handlers[id.index()];
+        let outcome = handler.policy.after(fault.kind, message.attempts);
+        if let Outcome::Term(_) = outcome {
+            let (handler, attempts) = (&handler.name, message.attempts);
+            tracing::warn!(handler, ?message, attempts, %fault, "a message was given up on");
+        }
         self.finish(id, message, outcome, at);
     }
 
@@ -378,9 +383,6 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             outcome,
             at.saturating_duration_since(message.arrived_or(at)),
         );
-        if let Outcome::Term(kind) = outcome {
-            tracing::warn!(handler = self.handlers[id.index()].name, ?message, reason = %kind, attempts = message.attempts, "a message was given up on");
-        }
         self.transport.settle(id, message, outcome, at);
     }
 
@@ -401,6 +403,11 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     pub(crate) fn waiting(&self) -> usize {
         self.handlers.iter().map(|h| h.batcher.len()).sum()
     }
+}
+
+/// What abandoning a message counts as.
+fn abandoned() -> Fault {
+    Fault::new(FaultKind::Abandoned, "the guest abandoned it")
 }
 
 /// The batch of a call that has not begun or has ended: only the shard holds it.

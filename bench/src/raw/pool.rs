@@ -91,6 +91,8 @@ fn ours(config: &mut Config, reset: ResetMode) {
         .memory_init_cow(true)
         .epoch_interruption(true)
         .concurrency_support(false)
+        .signals_based_traps(false)
+        .memory_guard_size(0)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.stack_bytes_max + (1 << 20));
 }

@@ -164,22 +164,26 @@ fn slice(store: &mut Store<Host>, wait: &Arc<Wait>) {
 pub(crate) struct Calls {
     calls: Vec<Suspended>,
     calls_max: usize,
+    /// Calls of one handler, whatever it may have.
+    each_max: usize,
     by_handler: Vec<usize>,
 }
 
 impl Calls {
-    /// For this many handlers, with so many calls in all.
-    pub(crate) fn new(handlers: usize, calls_max: usize) -> Self {
+    /// For this many handlers, with so many calls in all and so many of each handler.
+    pub(crate) fn new(handlers: usize, calls_max: usize, each_max: usize) -> Self {
         Self {
             calls: Vec::new(),
             calls_max,
+            each_max,
             by_handler: vec![0; handlers],
         }
     }
 
     /// Whether one more call of this handler, which may have `handler_max`, may begin.
     pub(crate) fn room(&self, handler: HandlerId, handler_max: usize) -> bool {
-        self.calls.len() < self.calls_max && self.by_handler[handler.index()] < handler_max
+        self.calls.len() < self.calls_max
+            && self.by_handler[handler.index()] < handler_max.min(self.each_max)
     }
 
     /// Calls that wait.
@@ -239,13 +243,11 @@ impl Calls {
                 pond.put_used(done.used);
                 (done.outbox, done.result)
             }
-            Poll::Pending => (
-                empty_outbox(),
-                Err(Fault::new(
-                    FaultKind::Deadline,
-                    format!("it ran longer than {limit:?}"),
-                )),
-            ),
+            Poll::Pending => {
+                pond.lost();
+                let late = format!("it ran longer than {limit:?}");
+                (empty_outbox(), Err(Fault::new(FaultKind::Deadline, late)))
+            }
         };
         Some(Ended {
             handler,

@@ -15,13 +15,13 @@ use super::handles::Handles;
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
 use crate::batch::Batch;
-use crate::config::{Grants, check_channels};
+use crate::config::{Grants, check_channels, tighten};
 use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
 use crate::port::{Feed, Port};
-use crate::subject::{INBOX, check_pattern, check_subject};
+use crate::subject::{INBOX, check_pattern, check_subject, matches};
 
 /// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
 pub(crate) struct Profile {
@@ -86,13 +86,12 @@ impl ResourceLimiter for Meter {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let after = self.bytes + (desired - current);
-        let granted = after <= self.bytes_max;
-        self.denied |= !granted;
-        if granted {
-            self.bytes = after;
-        }
-        Ok(granted)
+        // A guest may ask for any size, of a 64-bit memory too: more than can be counted is more than is allowed.
+        let after = self.bytes.checked_add(desired.saturating_sub(current));
+        let granted = after.filter(|after| *after <= self.bytes_max);
+        self.denied |= granted.is_none();
+        self.bytes = granted.unwrap_or(self.bytes);
+        Ok(granted.is_some())
     }
 
     fn table_growing(
@@ -112,6 +111,16 @@ struct Call {
     batch: Arc<Batch>,
     /// Lent to the host function that fills it, while it does.
     outbox: Option<Box<Outbox>>,
+}
+
+impl Call {
+    /// Whether a message of its batch asks for a reply on this subject.
+    fn is_reply(&self, subject: &str) -> bool {
+        self.batch
+            .messages
+            .iter()
+            .any(|m| m.reply_to() == Some(subject))
+    }
 }
 
 /// The state of one instance.
@@ -216,19 +225,33 @@ impl Host {
         Ok(self.profile.port.admits(subject)?)
     }
 
+    /// Whether the guest may ask for a reply on this subject: it hands on the reply subject of a message that it handles, or
+    /// names one that it may itself send to or listen on. Otherwise it could have others send where it may not.
+    pub(crate) fn grants_reply_to(&self, subject: &str) -> Result<(), CallError> {
+        let Grants {
+            send, subscribe, ..
+        } = &self.profile.grants;
+        let granted = || {
+            send.iter()
+                .chain(subscribe)
+                .any(|pattern| matches(pattern, subject))
+        };
+        if self.running("send")?.is_reply(subject) || (!subject.starts_with(INBOX) && granted()) {
+            return Ok(());
+        }
+        let subject: String = subject.chars().take(64).collect();
+        Err(CallError::Refused(format!(
+            "a reply to {subject:?} is not granted to this handler"
+        )))
+    }
+
     /// Whether the guest may send to this subject. It stays so for an instance's one call.
     pub(crate) fn grants_send(&self, subject: &str) -> Result<(), CallError> {
         check_subject(subject).map_err(Refusal::from)?;
         let call = self.running("send")?;
-        let is_reply = || {
-            call.batch
-                .messages
-                .iter()
-                .any(|m| m.reply_to() == Some(subject))
-        };
         // A request's reply comes from who was asked, whatever else is granted: reply subjects can be guessed.
         let granted = !subject.starts_with(INBOX) && self.profile.grants.allows_send(subject);
-        if !granted && !is_reply() {
+        if !granted && !call.is_reply(subject) {
             return Err(CallError::Refused(format!(
                 "sending to {subject:?} is not granted to this handler"
             )));
@@ -261,9 +284,7 @@ impl Host {
             }
         }
         let mut limits = self.profile.limits.clone();
-        let unknown =
-            crate::config::tighten(&mut limits, &update.extensions).map_err(CallError::Refused)?;
-        super::warn_unknown(&self.profile.name, &unknown);
+        tighten(&mut limits, &update.extensions).map_err(CallError::Refused)?;
         self.outbox("update-guest-configuration")?
             .set_update(update);
         Ok(())
@@ -303,6 +324,7 @@ impl Host {
             feed,
             until: wait.sleep(wait.now() + wait_max),
             messages_max: self.profile.limits.batch_messages_max,
+            bytes_max: self.profile.limits.batch_bytes_max,
         })
     }
 
@@ -371,6 +393,7 @@ pub(crate) struct Receive {
     feed: Box<dyn Feed>,
     until: Sleep,
     messages_max: usize,
+    bytes_max: usize,
 }
 
 impl Future for Receive {
@@ -378,10 +401,12 @@ impl Future for Receive {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<Message>> {
         let this = &mut *self;
-        let mut messages = Vec::new();
+        let (mut messages, mut bytes) = (Vec::new(), 0);
         while messages.len() < this.messages_max
+            && bytes < this.bytes_max
             && let Some(message) = this.feed.next()
         {
+            bytes += message.bytes();
             messages.push(message);
         }
         if !messages.is_empty() {
@@ -475,6 +500,60 @@ mod tests {
         );
     }
 
+    /// A broker that takes everything and has nothing.
+    struct Anything;
+
+    impl Port for Anything {
+        fn admits(&self, _: &str) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
+            Err(Refusal::Stopping)
+        }
+    }
+
+    #[test]
+    fn replies_are_asked_for_where_the_guest_may_send_listen_or_was_asked() {
+        let grants = Grants {
+            send: vec![">".into()],
+            subscribe: vec!["mine.*".into()],
+            ..Grants::default()
+        };
+        let narrow = Grants {
+            send: vec!["open".into()],
+            ..grants.clone()
+        };
+        for (grants, subject, allowed) in [
+            (&narrow, "open", true),
+            (&narrow, "mine.a", true),
+            (&narrow, "asked.for", true),
+            (&narrow, "secret", false),
+            (&grants, "secret", true),
+            (&grants, "_INBOX.0.1", false),
+        ] {
+            let profile = Profile {
+                name: "h".into(),
+                limits: HandlerLimits::default(),
+                grants: grants.clone(),
+                port: Arc::new(Anything),
+                wasi: false,
+            };
+            let mut host = Host::new(&Arc::new(profile));
+            let asked = Message::builder("s")
+                .reply_to("asked.for")
+                .payload(b"")
+                .unwrap();
+            let batch = Batch {
+                messages: vec![asked],
+            };
+            host.begin(Arc::new(batch), Box::new(outbox(1)));
+            assert_eq!(host.grants_reply_to(subject).is_ok(), allowed, "{subject}");
+            let may_send = subject != "mine.a" && allowed;
+            assert_eq!(host.grants_send(subject).is_ok(), may_send, "{subject}");
+        }
+    }
+
     #[test]
     fn memory_is_counted_over_all_memories_at_the_limit_and_one_over() {
         let mut meter = Meter {
@@ -489,6 +568,11 @@ mod tests {
         assert!(!meter.denied);
         assert!(!meter.memory_growing(150, 151, None).unwrap());
         assert!(meter.denied);
+        assert!(!meter.memory_growing(0, usize::MAX - 65_535, None).unwrap());
+        assert!(
+            !meter.memory_growing(0, 1, None).unwrap(),
+            "a refusal leaves the count as it was"
+        );
         assert!(meter.table_growing(0, 10, None).unwrap());
         assert!(!meter.table_growing(10, 11, None).unwrap());
     }

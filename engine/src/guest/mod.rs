@@ -27,7 +27,7 @@ use self::component::Loaded;
 use self::host::{Host, Profile};
 use self::pond::{Pond, Taken};
 use crate::batch::Batch;
-use crate::config::{EngineConfig, ResetMode};
+use crate::config::{EngineConfig, ResetMode, Spread};
 use crate::error::StartError;
 use crate::limits::{HandlerLimits, MemorySum};
 use crate::message::HandlerId;
@@ -39,13 +39,6 @@ use crate::shard::{Ended, Guest, Started};
 
 /// A linker of what guests may import.
 type HostLinker = Linker<Host>;
-
-/// Says in the log which of a guest's settings nobody knows.
-fn warn_unknown(handler: &str, keys: &[String]) {
-    if !keys.is_empty() {
-        tracing::warn!(handler, ?keys, "unknown settings of the guest are left out");
-    }
-}
 
 /// The loaded components of an engine, shared by its shards.
 pub(crate) struct Guests {
@@ -117,7 +110,7 @@ impl Guests {
     pub(crate) fn shard(
         &self,
         profiles: Vec<Arc<Profile>>,
-        limits: &crate::EngineLimits,
+        config: &EngineConfig,
         shell: Shell,
     ) -> ShardGuests {
         let kinds: Vec<_> = self
@@ -126,13 +119,24 @@ impl Guests {
             .zip(profiles)
             .map(|(l, profile)| Kind::new(l, profile, self.ticks))
             .collect();
+        let limits = &config.limits;
+        let slots = limits.instances(config.shards) as usize / config.shards;
+        let metrics = Arc::clone(&shell.metrics);
+        let engine = self.engine.clone();
         let pond = Pond::new(
-            self.engine.clone(),
+            engine,
             kinds.len(),
             limits.ready_instances_max,
-            Arc::clone(&shell.metrics),
+            slots,
+            metrics,
         );
-        let calls = Calls::new(kinds.len(), limits.suspended_calls_max);
+        // In the order of a subject, a call that waits is not overtaken by the next.
+        let each_max = if config.spread == Spread::Subject {
+            1
+        } else {
+            usize::MAX
+        };
+        let calls = Calls::new(kinds.len(), limits.suspended_calls_max, each_max);
         ShardGuests {
             kinds,
             pond,
@@ -293,6 +297,9 @@ impl Guest for ShardGuests {
 /// The fault that an error of Wasmtime is: `denied` says whether the instance was refused memory before.
 fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
     use wasmtime::Trap;
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Fault::new(FaultKind::Guest, format!("exited with status {}", exit.0));
+    }
     let kind = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(Trap::StackOverflow) => FaultKind::Stack,

@@ -1,6 +1,6 @@
 //! The pond: ready instances, made while no message waits, and used ones, dropped after their settlements are out.
 //!
-//! Owns one shard's share of the pool's slots. They go to who needs them: when none is free, used instances go first, then
+//! Owns one shard's share of the pool's slots. Shards share no slots, so that none waits for another's stock. They go to who needs them: when none is free, used instances go first, then
 //! ready ones of other handlers; only then does a batch wait.
 
 use std::future::Future;
@@ -12,6 +12,7 @@ use wasmtime::component::Instance;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
 use super::component::Way;
+use super::handles::HANDLES_MAX;
 use super::host::Host;
 use super::{Kind, fault};
 use crate::limits::HOST_CALL_BYTES_MAX;
@@ -47,6 +48,9 @@ pub(crate) struct Pond {
     ready: Vec<Vec<Ready>>,
     ready_count: usize,
     ready_max: usize,
+    /// This shard's share of the pool's slots, and how many of them hold an instance: being called, waiting, ready or used.
+    slots: usize,
+    live: usize,
     used: Vec<Ready>,
     /// Handlers whose stock may be short, each once, looked at in idle turns.
     short: Vec<HandlerId>,
@@ -55,11 +59,12 @@ pub(crate) struct Pond {
 }
 
 impl Pond {
-    /// For this many handlers, with so many ready instances in all.
+    /// For this many handlers, with so many ready instances in all, and so many slots.
     pub(crate) fn new(
         engine: Engine,
         handlers: usize,
         ready_max: usize,
+        slots: usize,
         metrics: Arc<ShardMetrics>,
     ) -> Self {
         Self {
@@ -67,6 +72,8 @@ impl Pond {
             ready: (0..handlers).map(|_| Vec::new()).collect(),
             ready_count: 0,
             ready_max,
+            slots,
+            live: 0,
             used: Vec::new(),
             short: (0..handlers as u32).rev().map(HandlerId).collect(),
             is_short: vec![true; handlers],
@@ -85,9 +92,8 @@ impl Pond {
             return Taken::Ready(ready);
         }
         loop {
-            match make(&self.engine, kind) {
+            match self.make(kind) {
                 Ok(ready) => {
-                    self.metrics.instances_created.add(1);
                     self.metrics.instances_called.add(1);
                     return Taken::Ready(ready);
                 }
@@ -108,7 +114,24 @@ impl Pond {
 
     /// Drops used instances: their memory is reset.
     pub(crate) fn drop_used(&mut self) {
+        self.live -= self.used.len();
         self.used.clear();
+    }
+
+    /// Notes that a call was dropped together with its instance.
+    pub(crate) fn lost(&mut self) {
+        self.live -= 1;
+    }
+
+    /// Makes an instance, if a slot is free.
+    fn make(&mut self, kind: &Kind) -> Result<Ready, Unmade> {
+        if self.live >= self.slots {
+            return Err(Unmade::NoSlot);
+        }
+        let made = make(&self.engine, kind)?;
+        self.live += 1;
+        self.metrics.instances_created.add(1);
+        Ok(made)
     }
 
     /// Makes one ready instance of a handler whose stock is short. Whether there may be more to make.
@@ -126,9 +149,8 @@ impl Pond {
             self.is_short.fill(false);
             return false;
         }
-        match make(&self.engine, kind) {
+        match self.make(kind) {
             Ok(ready) => {
-                self.metrics.instances_created.add(1);
                 self.ready[id.index()].push(ready);
                 self.counted(1);
                 true
@@ -148,7 +170,7 @@ impl Pond {
     /// Frees a slot: a used instance's, else a ready one's of another handler. Whether there was one.
     fn free_a_slot(&mut self, wanted: HandlerId) -> bool {
         if !self.used.is_empty() {
-            self.used.clear();
+            self.drop_used();
             return true;
         }
         let other = self
@@ -163,6 +185,7 @@ impl Pond {
             return false;
         };
         drop(dropped);
+        self.live -= 1;
         self.counted(-1);
         self.metrics.instances_discarded.add(1);
         true
@@ -182,6 +205,7 @@ fn make(engine: &Engine, kind: &Kind) -> Result<Ready, Unmade> {
     let mut store = Store::new(engine, Host::new(&kind.profile));
     store.limiter(|host| &mut host.meter);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+    store.set_max_component_handles(HANDLES_MAX);
     store.set_epoch_deadline(kind.deadline_ticks());
     let made = match kind.loaded.way {
         Way::Direct => kind.loaded.pre.instantiate(&mut store),

@@ -6,9 +6,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::config::{EngineConfig, ResetMode};
 use crate::error::StartError;
-use crate::limits::EngineLimits;
+use crate::limits::HandlerLimits;
 
-/// Virtual memory of a slot: the whole of what 32 bits address, so that compiled code needs no bounds checks.
+/// Virtual memory of a slot: the whole of what 32 bits address.
 const SLOT_BYTES: usize = 1 << 32;
 
 /// Builds the engine with its pool: reset as `reset` says, slots for `config`'s limits.
@@ -16,24 +16,28 @@ pub(crate) fn engine(config: &EngineConfig, reset: ResetMode) -> Result<Engine, 
     let limits = &config.limits;
     let mut wasmtime = Config::new();
     wasmtime
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
-            limits,
-            config.shards,
-            reset,
-        )))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, reset)))
         .memory_init_cow(true)
         .epoch_interruption(true)
         .concurrency_support(false)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.fiber_stack_bytes());
+    if !config.guard_pages {
+        wasmtime.signals_based_traps(false).memory_guard_size(0);
+    }
     Engine::new(&wasmtime).map_err(|error| StartError::System {
         what: "the pool of instances",
         detail: format!("{error:#}"),
     })
 }
 
-fn pool(limits: &EngineLimits, shards: usize, reset: ResetMode) -> PoolingAllocationConfig {
+fn pool(config: &EngineConfig, reset: ResetMode) -> PoolingAllocationConfig {
+    let (limits, shards) = (&config.limits, config.shards);
     let instances = limits.instances(shards);
+    let elements = config.handlers.iter().map(|h| h.limits.table_elements_max);
+    let elements = elements
+        .max()
+        .unwrap_or(HandlerLimits::default().table_elements_max);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .max_core_instances_per_component(limits.core_instances_max)
@@ -44,6 +48,7 @@ fn pool(limits: &EngineLimits, shards: usize, reset: ResetMode) -> PoolingAlloca
         .max_tables_per_component(limits.tables_max)
         .total_tables(instances.saturating_mul(limits.tables_max))
         .max_tables_per_module(limits.tables_max)
+        .table_elements(elements.max(1))
         .total_stacks(limits.stacks(shards))
         .max_memory_size(SLOT_BYTES)
         .max_unused_warm_slots(instances)

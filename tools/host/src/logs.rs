@@ -6,10 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Command;
 
-/// Starts logging. Without `RUST_LOG`: warnings, what guests print, and for `run` what the engine says of its start.
+/// Starts logging. Without `RUST_LOG`: warnings, what guests print, and what `run` itself has to say.
 pub(crate) fn start(command: &Command) {
     let default = match command {
-        Command::Run(_) => "warn,millpond=info,guest=info",
+        Command::Run(_) => "warn,millpond::run=info,guest=info",
         Command::Demo(_) | Command::Inspect(_) => "warn,guest=info",
     };
     let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();

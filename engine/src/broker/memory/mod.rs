@@ -20,7 +20,7 @@ use self::requests::Requests;
 use self::routes::{Listener, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
-use crate::config::{Spread, tighten};
+use crate::config::{Spread, tighten, warn_unknown};
 use crate::dispatch::State;
 use crate::error::Refusal;
 use crate::limits::{EngineLimits, HandlerLimits};
@@ -240,7 +240,10 @@ impl Memory {
         let handler = &mut control.handlers[id.index()];
         let mut limits = handler.most.clone();
         match tighten(&mut limits, &update.extensions) {
-            Ok(_) => handler.limits = limits,
+            Ok(unknown) => {
+                warn_unknown(&handler.name, &unknown);
+                handler.limits = limits;
+            }
             Err(why) => tracing::warn!(
                 handler = handler.name,
                 "an update of its settings is left out: the guest {why}"
@@ -291,6 +294,20 @@ impl Memory {
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (get(&self.refused), get(&self.unrouted), get(&self.dropped))
+    }
+
+    /// Ends what waits on an engine that has ended: requests, and tasks that wait for messages.
+    pub(crate) fn end(&self, why: &Refusal) {
+        self.requests.end_all(why);
+        let queues: Vec<_> = {
+            let control = self.control.lock();
+            control
+                .subscriptions
+                .iter()
+                .map(|(_, queue)| Arc::clone(queue))
+                .collect()
+        };
+        queues.iter().for_each(|queue| queue.wake());
     }
 
     /// Wakes all shards.

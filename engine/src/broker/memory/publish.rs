@@ -1,6 +1,6 @@
 //! Publishing: from any thread into a shard's inbox, and from a shard's own guests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +22,8 @@ use crate::subject::INBOX;
 thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.
     static TURN: Cell<usize> = const { Cell::new(0) };
+    /// The route of the subject that this thread published to last: a publisher mostly has one, and then allocates nothing.
+    static LAST: RefCell<LastRoute> = RefCell::default();
 }
 
 impl Memory {
@@ -31,20 +33,28 @@ impl Memory {
         if message.subject().starts_with(INBOX) {
             return Ok(usize::from(self.requests.reply(&message)));
         }
-        let route = self.routes.load().find(message.subject());
+        // Taken out meanwhile: a subscription that is woken may publish on this thread too.
+        let mut last = LAST.take();
+        let published = self.publish_to(&mut last, message);
+        LAST.set(last);
+        published
+    }
+
+    fn publish_to(&self, last: &mut LastRoute, message: Message) -> Result<usize, PublishError> {
+        let route = last.find(&self.routes, message.subject());
         let receivers = route.handlers.len() + route.subscriptions.len();
         if receivers == 0 {
             self.unrouted.fetch_add(1, Ordering::Relaxed);
             return Ok(0);
         }
         if route.handlers.is_empty() {
-            self.deliver(&route, &message);
+            self.deliver(route, &message);
             return Ok(receivers);
         }
         let copy = (!route.subscriptions.is_empty()).then(|| message.clone());
         self.to_a_shard(message, &route.handlers)?;
         if let Some(message) = copy {
-            self.deliver(&route, &message);
+            self.deliver(route, &message);
         }
         Ok(receivers)
     }

@@ -75,7 +75,11 @@ impl Requests {
     }
 
     /// Opens a request: its reply subject, and the reply to come.
-    pub(crate) fn open(&self, now: Instant, within: Duration) -> Result<(String, Reply), Refusal> {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        now: Instant,
+        within: Duration,
+    ) -> Result<(String, Reply), Refusal> {
         let cell = Arc::new(Cell {
             state: Mutex::new(State::Waiting(None)),
             ended: Condvar::new(),
@@ -98,9 +102,16 @@ impl Requests {
             within,
         });
         self.open.fetch_add(1, Ordering::Relaxed);
+        let place = (index, slot.generation);
+        let requests = Arc::clone(self);
+        let subject = format!("{INBOX}{index}.{}", slot.generation);
         Ok((
-            format!("{INBOX}{index}.{}", slot.generation),
-            Reply { cell },
+            subject,
+            Reply {
+                cell,
+                requests,
+                place,
+            },
         ))
     }
 
@@ -175,6 +186,16 @@ impl Requests {
 #[derive(Debug)]
 pub struct Reply {
     cell: Arc<Cell>,
+    requests: Arc<Requests>,
+    place: (usize, u64),
+}
+
+impl Drop for Reply {
+    /// Frees its place: nobody waits any more.
+    fn drop(&mut self) {
+        let (index, generation) = self.place;
+        self.requests.take(index, generation);
+    }
 }
 
 impl Reply {
@@ -226,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_reply_ends_its_request_once() {
-        let requests = Requests::new(8);
+        let requests = Arc::new(Requests::new(8));
         let (subject, reply) = requests.open(clock::now(), SECOND).unwrap();
         assert!(requests.reply(&reply_to(&subject)));
         assert!(
@@ -240,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_late_reply_does_not_reach_the_next_request_in_its_place() {
-        let requests = Requests::new(1);
+        let requests = Arc::new(Requests::new(1));
         let start = clock::now();
         let (old, reply) = requests.open(start, SECOND).unwrap();
         requests.expire(start + SECOND);
@@ -251,7 +272,7 @@ mod tests {
 
     #[test]
     fn requests_are_bounded_at_the_limit_and_one_over() {
-        let requests = Requests::new(2);
+        let requests = Arc::new(Requests::new(2));
         let open = || requests.open(clock::now(), SECOND);
         let (first, _a) = open().unwrap();
         let _b = open().unwrap();
@@ -261,8 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn a_dropped_reply_frees_its_place() {
+        let requests = Arc::new(Requests::new(1));
+        for _ in 0..3 {
+            let (_, reply) = requests.open(clock::now(), Duration::MAX).unwrap();
+            drop(reply);
+        }
+    }
+
+    #[test]
     fn all_end_with_the_engine() {
-        let requests = Requests::new(2);
+        let requests = Arc::new(Requests::new(2));
         let (_, reply) = requests.open(clock::now(), SECOND).unwrap();
         requests.end_all(&Refusal::Stopping);
         assert_eq!(

@@ -81,13 +81,18 @@ impl Queue {
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        if self.waits.load(Ordering::SeqCst)
-            && let Some(waker) = self.waker.lock().take()
-        {
-            self.waits.store(false, Ordering::SeqCst);
-            waker.wake();
-        }
+        self.wake();
         taken
+    }
+
+    /// Wakes who waits for a message. Outside the lock: a waker may do anything.
+    pub(crate) fn wake(&self) {
+        if self.waits.swap(false, Ordering::SeqCst) {
+            let waker = self.waker.lock().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 
     /// Waits until the message is taken, nobody subscribes any more, or the engine ends.
@@ -144,18 +149,23 @@ impl Subscription {
         self.receiver.recv_timeout(within).ok()
     }
 
-    /// The next message, once it comes. For asynchronous code, of any runtime; one task at a time may wait.
-    pub async fn recv(&self) -> Message {
+    /// The next message, once it comes; `None` once the engine has ended and all that came was taken. For asynchronous code, of
+    /// any runtime; one task at a time may wait.
+    pub async fn recv(&self) -> Option<Message> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Message> {
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         if let Some(message) = self.try_next() {
-            return Poll::Ready(message);
+            return Poll::Ready(Some(message));
         }
         self.queue.set_waker(cx.waker().clone());
-        // One that came before the waker was set has woken nobody.
-        self.try_next().map_or(Poll::Pending, Poll::Ready)
+        // One that came before the waker was set has woken nobody, nor has an engine that ended.
+        let ended = self.queue.state.ends();
+        match self.try_next() {
+            None if !ended => Poll::Pending,
+            last => Poll::Ready(last),
+        }
     }
 
     /// Messages that it left out because it was full.

@@ -20,7 +20,7 @@ pub(super) fn configuration(arguments: &RunArguments) -> anyhow::Result<EngineCo
     if arguments.ordered {
         config.spread = Spread::Subject;
     }
-    config.limits.memory_bytes_max = arguments.memory_total;
+    config.limits.memory_total_bytes_max = arguments.memory_total;
     let (limits, grants) = (limits(arguments)?, grants(&arguments.brokers));
     let mut files: HashMap<&str, &Path> = HashMap::new();
     for path in &arguments.components {

@@ -103,7 +103,7 @@ fn more_memory_than_there_is_is_refused_with_the_sum() {
     let limit = ["--memory-total", "1MiB"];
     let words = [
         "can need",
-        "of 1 MiB",
+        "and 1 MiB may be used",
         "messages in flight",
         "--memory-total",
     ];

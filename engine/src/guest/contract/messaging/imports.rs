@@ -119,6 +119,7 @@ fn hold_one(
     if let Some(metadata) = &message.metadata {
         let pairs = pairs(cx, metadata)?;
         if let Some((_, reply_to)) = pairs.iter().find(|(key, _)| key == REPLY_TO) {
+            cx.data().grants_reply_to(reply_to)?;
             draft.reply_to(reply_to)?;
         }
         for (key, value) in pairs

@@ -57,7 +57,9 @@ impl<'a> Metadata<'a> {
             pairs.push((CHANNEL, message.subject()));
             pairs.push((ID, ids.get(index)));
             pairs.extend(message.reply_to().map(|reply_to| (REPLY_TO, reply_to)));
-            pairs.extend(message.headers());
+            // A header may not pass for what the host says.
+            let own = |(key, _): &(&str, &str)| ![CHANNEL, ID, REPLY_TO].contains(key);
+            pairs.extend(message.headers().filter(own));
             ends.push(pairs.len());
         }
         Self { pairs, ends }
