@@ -11,6 +11,7 @@ use super::types::{GuestMessage, ReceivedMessage, WitConfiguration};
 use super::{CHANNEL, ID, REPLY_TO, WAITING};
 use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
 use crate::outbox::{Mark, Outbox};
+use crate::subject::SUBJECT_BYTES_MAX;
 
 /// Adds `producer` and `consumer`, and what else the revision's `messaging-types` has.
 pub(crate) fn link<R: Revision>(linker: &mut HostLinker, version: &str) -> wasmtime::Result<()> {
@@ -133,7 +134,10 @@ fn hold_one(
     Ok(())
 }
 
-/// Copies metadata out of the guest: no more than a message's headers may have.
+/// Most metadata that is copied out of a guest: a message's headers, and beside them what the host itself says of a message.
+const METADATA_BYTES_MAX: usize = HEADER_BYTES_MAX + 4 * SUBJECT_BYTES_MAX;
+
+/// Copies metadata out of the guest.
 fn pairs(
     cx: &mut Cx<'_>,
     list: &WasmList<(WasmStr, WasmStr)>,
@@ -148,9 +152,9 @@ fn pairs(
         let key = key.to_str(&*cx).map_err(CallError::Ended)?;
         let value = value.to_str(&*cx).map_err(CallError::Ended)?;
         bytes += key.len() + value.len() + ": \r\n".len();
-        if bytes > HEADER_BYTES_MAX {
+        if bytes > METADATA_BYTES_MAX {
             return Err(CallError::Refused(format!(
-                "metadata is above {HEADER_BYTES_MAX} bytes"
+                "metadata is above {METADATA_BYTES_MAX} bytes"
             )));
         }
         copied.push((key.into_owned(), value.into_owned()));
