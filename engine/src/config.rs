@@ -192,7 +192,7 @@ pub struct EngineConfig {
     pub reset: Option<ResetMode>,
     /// Whether guests' memory is bounded by pages without access rather than by checks in their code. Default: no. With guard
     /// pages a call that grows its memory costs two `mprotect`, one to grow and one when its slot shrinks, which interrupts
-    /// every other core; without them, loops over memory run 17 to 33 % longer (a sum of words, a copy of bytes). So guard
+    /// every other core; without them, loops over memory run longer (PERF.md). So guard
     /// pages pay for guests that compute for tens of microseconds a call, or never grow.
     pub guard_pages: bool,
     /// Limits of the engine.

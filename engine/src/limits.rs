@@ -356,7 +356,8 @@ pub(crate) struct Footprint {
     pub(crate) fibers: bool,
 }
 
-/// The most memory that a configuration can need: a sum of named terms.
+/// The most memory that a configuration's handlers can need: a sum of named terms. It leaves out messages that wait in
+/// subscriptions, which are bounded in number, and what WASI keeps for a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemorySum {
     /// Each term's name and bytes.
