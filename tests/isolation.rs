@@ -158,8 +158,9 @@ fn a_guest_that_scribbles_is_never_seen_by_another_call() {
             "{}: a call found what another had left",
             stats.reset
         );
+        // On a busy machine some overrun their slice and are made again, in other instances.
         assert_eq!(
-            (calls.calls, calls.acked),
+            (calls.calls - calls.overran, calls.acked),
             (CALLS, CALLS),
             "{}",
             stats.reset

@@ -51,11 +51,13 @@ fn bytes_in_flight() {
 #[test]
 fn messages_in_an_inbox() {
     const INBOX: usize = 50;
-    // The shard is in an endless loop on its own stack meanwhile, so that nothing is taken from its inbox.
+    // The shard is in an endless loop on its own stack for a tick at least, so that nothing is taken from its inbox.
     let looping = HandlerConfig::bytes("looping", crate::isolation::component(LOOPER));
     let mut config = config([looping]);
     config.limits.inbox_messages_max = INBOX;
-    config.handlers[0].limits.deadline = Duration::from_secs(2);
+    let second = Duration::from_secs(1);
+    (config.limits.tick, config.limits.time_slice) = (second, second);
+    config.handlers[0].limits.deadline = second;
     config.handlers[0].limits.deliveries_max = 1;
     config.handlers[0].limits.batch_messages_max = 1;
     let engine = start(config);
@@ -195,7 +197,10 @@ fn suspended_calls_of_a_shard() {
         let path = millpond_tests::guest(PROBE);
         let mut handler = HandlerConfig::file(name, path).grants(millpond::Grants::all());
         handler.limits.batch_messages_max = 1;
-        (handler.limits.receive_wait_max, handler.limits.deadline) = (LONG, LONG);
+        (
+            handler.limits.receive_wait_max,
+            handler.limits.wall_deadline,
+        ) = (LONG, LONG);
         handler
     };
     let mut config = config([waiting("one"), waiting("two").subject("two")]);
@@ -288,10 +293,13 @@ fn bytes_sent_by_a_call() {
 }
 
 #[test]
-fn deadline_of_a_call_on_the_stack_and_on_a_fiber() {
-    for commands in ["loop", "receive never report"] {
+fn deadlines_of_a_call_that_runs_and_of_one_that_waits() {
+    const SHORT: Duration = Duration::from_millis(30);
+    for (commands, deadline, wall_deadline) in
+        [("loop", SHORT, LONG), ("receive never report", LONG, SHORT)]
+    {
         let asked = Asked::new(limited(PROBE, |l| {
-            l.deadline = Duration::from_millis(30);
+            (l.deadline, l.wall_deadline) = (deadline, wall_deadline);
             l.receive_wait_max = LONG;
             l.deliveries_max = 1;
         }));
@@ -311,7 +319,6 @@ fn suspended_calls_of_a_handler() {
         l.suspended_calls_max = 3;
         l.batch_messages_max = 1;
         l.receive_wait_max = LONG;
-        l.deadline = LONG;
     }));
     (0..5).for_each(|_| asked.tell("receive release report"));
     while asked.engine.stats().calls_suspended < 3 {
@@ -390,7 +397,7 @@ fn a_guest_is_told_when_a_handler_has_too_much_in_flight() {
         (2, "ok"),
         (
             1,
-            "error:full: a handler of this subject has as much in flight as it may have",
+            "error:full: a handler of this subject, or its shard, has as much in flight as it may have",
         ),
     ] {
         let sleeper = limited("sleeper", |l| {

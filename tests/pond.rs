@@ -1,6 +1,7 @@
 //! The pond: ready instances, and slots that go to who needs them.
 
 use crate::harness::{LONG, config, handler, limited, settled, start};
+use crate::hostile::Hand;
 use millpond::{Engine, Message, Stats};
 
 fn wait_for(engine: &Engine, done: impl Fn(&Stats) -> bool) -> Stats {
@@ -118,4 +119,28 @@ fn one_slot_is_enough() {
         (100, 100)
     );
     balanced(&engine.stats());
+}
+
+#[test]
+fn ready_instances_whose_start_functions_ran_on_fibers_leave_stacks_for_calls() {
+    // Wasmtime keeps the stack that a store last ran on with the store, so that each of these holds one.
+    const READY: usize = 20;
+    let hand = Hand {
+        imports: r#"(import "wasi:messaging/consumer" "subscribe-receive" (func (param i32 i32 i32 i32)))"#.into(),
+        more: "(start $start) (func $start)",
+        ..Hand::default()
+    };
+    let mut handler = hand.config();
+    handler.limits.ready_instances_max = READY;
+    let mut config = config([handler]);
+    config.limits.suspended_calls_max = 1;
+    let engine = start(config);
+    let full = |stats: &Stats| stats.instances_ready == READY as u64;
+    wait_for(&engine, full);
+    for _ in 0..3 {
+        engine.publish(Message::new("hand", b"").unwrap()).unwrap();
+    }
+    let handler = &settled(&engine).handlers[0];
+    assert_eq!((handler.acked, &*handler.faults), (3, &[][..]));
+    balanced(&wait_for(&engine, full));
 }

@@ -48,9 +48,9 @@ fn files_and_sockets_are_denied() {
 }
 
 #[test]
-fn a_guest_that_sleeps_for_an_hour_delays_no_neighbour_and_ends_at_its_deadline() {
+fn a_guest_that_sleeps_for_an_hour_delays_no_neighbour_and_ends_at_its_wall_deadline() {
     let sleeper = limited("sleeper", |l| {
-        l.deadline = Duration::from_millis(400);
+        l.wall_deadline = Duration::from_millis(400);
         l.deliveries_max = 1;
     });
     let engine = start(crate::harness::config([sleeper, handler("echo")]));
@@ -74,9 +74,9 @@ fn a_guest_that_sleeps_for_an_hour_delays_no_neighbour_and_ends_at_its_deadline(
 }
 
 #[test]
-fn a_guest_that_sleeps_for_as_long_as_can_be_said_ends_at_its_deadline() {
+fn a_guest_that_sleeps_for_as_long_as_can_be_said_ends_at_its_wall_deadline() {
     let sleeper = limited("sleeper", |l| {
-        l.deadline = Duration::from_millis(50);
+        l.wall_deadline = Duration::from_millis(50);
         l.deliveries_max = 1;
     });
     let engine = start(crate::harness::config([sleeper]));

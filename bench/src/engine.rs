@@ -42,6 +42,7 @@ impl LoadedEngine {
             batch_messages_max: batch,
             in_flight_messages_max: IN_FLIGHT_MAX,
             deadline: PATIENCE,
+            wall_deadline: PATIENCE,
             ..HandlerLimits::default()
         };
         let handler = HandlerConfig::file(guest.name(), guest.path())

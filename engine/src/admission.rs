@@ -30,6 +30,11 @@ impl Load {
         Self((1 << BYTES_BITS) | (bytes as u64 & BYTES_MASK))
     }
 
+    /// This load so many times.
+    pub(crate) fn times(self, count: usize) -> Self {
+        Self(self.0 * count as u64)
+    }
+
     /// From the number that [`Load::raw`] gave.
     pub(crate) fn from_raw(raw: u64) -> Self {
         Self(raw)

@@ -1,20 +1,43 @@
-//! The batcher of one handler on one shard: which of the waiting messages go into the next call.
+//! The batcher of one handler on one shard: which of the waiting messages go into the next call, and from when on.
 //!
-//! Owns the messages that wait. Pure and deterministic: handed messages and asked for batches; knows no clock, thread, wasm or
-//! broker. Work-conserving: whoever asks gets what waits, at once, so an idle system adds no latency and a busy one forms
-//! batches by itself.
+//! Owns the messages that wait, and what was learned of the cost of calls. Pure and deterministic: handed messages and the
+//! time; knows no clock, thread, wasm or broker. Work-conserving: unless the handler asks to linger, whoever asks gets what
+//! waits, at once, so an idle system adds no latency and a busy one forms batches by itself.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
+use crate::cost::CostModel;
 use crate::message::Message;
+use crate::order::Order;
 
-/// How large one call may be.
+/// How large one call may be, and how long its messages may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchBound {
     /// Messages a call; at least 1.
     pub(crate) messages_max: usize,
     /// Bytes a call; a larger message is called alone.
     pub(crate) bytes_max: usize,
+    /// From a message's arrival to its settlement.
+    pub(crate) budget: Duration,
+    /// How long a message may wait for others to come.
+    pub(crate) linger: Duration,
+    /// Calls that one failed batch may be split into.
+    pub(crate) split_calls_max: u32,
+    /// How long after its fault a batch may be split.
+    pub(crate) split_time_max: Duration,
+}
+
+/// Where a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Origin {
+    /// Messages that were in no failed call.
+    #[default]
+    Fresh,
+    /// A part of a batch that failed.
+    Split,
+    /// A message that must be alone.
+    Alone,
 }
 
 /// The messages of one call, shared by the shard and the call while it runs.
@@ -22,26 +45,67 @@ pub(crate) struct BatchBound {
 pub(crate) struct Batch {
     /// In order.
     pub(crate) messages: Vec<Message>,
+    /// Their bytes, as they were when the call was made of them.
+    pub(crate) bytes: usize,
+    /// Where they come from.
+    pub(crate) origin: Origin,
+}
+
+impl Batch {
+    /// When the oldest of its messages arrived.
+    pub(crate) fn arrived(&self, now: Instant) -> Instant {
+        let arrived = self.messages.iter().map(|m| m.arrived_or(now)).min();
+        arrived.unwrap_or(now)
+    }
+}
+
+/// What is left of splitting failed batches.
+#[derive(Debug)]
+struct Split {
+    calls_left: u32,
+    until: Instant,
+    /// Parts that wait or are being called.
+    open: u32,
 }
 
 /// The messages of one handler that wait for a call.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     bound: BatchBound,
+    cost: CostModel,
     /// Never in a failed call: may share one with others.
     fresh: VecDeque<Message>,
-    /// Was in a failed call or came back from a delay: called alone, so that the cause stands alone.
+    /// Since when the oldest has waited for longer than it should, whenever it was asked.
+    standing: Option<Instant>,
+    /// Of `fresh`, how many from the front hold no buffer but their own.
+    detached: usize,
+    /// Called alone, so that the cause of a fault stands alone.
     alone: VecDeque<Message>,
+    /// Parts of failed batches, the next one last.
+    parts: Vec<Vec<Message>>,
+    split: Option<Split>,
+    /// Whether the last call was of a suspect: then what is fresh goes before the next one.
+    suspect_last: bool,
+    /// The order of each subject, where it is kept.
+    order: Option<Order>,
 }
 
 impl Batcher {
-    /// An empty batcher. Its queues are bounded by admission, which every message has passed.
-    pub(crate) fn new(bound: BatchBound) -> Self {
+    /// An empty batcher, which keeps the order of each subject or does not. Its queues are bounded by admission, which every
+    /// message has passed.
+    pub(crate) fn new(bound: BatchBound, ordered: bool) -> Self {
         assert!(bound.messages_max > 0, "a batch holds at least one message");
         Self {
             bound,
+            cost: CostModel::new(),
             fresh: VecDeque::new(),
+            standing: None,
+            detached: 0,
             alone: VecDeque::new(),
+            parts: Vec::new(),
+            split: None,
+            suspect_last: false,
+            order: ordered.then(Order::default),
         }
     }
 
@@ -51,55 +115,303 @@ impl Batcher {
         self.bound = bound;
     }
 
-    /// Adds a message that may share a call, or must not.
-    pub(crate) fn push(&mut self, message: Message, alone: bool) {
-        if alone {
-            self.alone.push_back(message);
-        } else {
-            self.fresh.push_back(message);
+    /// Whether the order of a subject is kept.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.order.is_some()
+    }
+
+    /// Adds a message.
+    pub(crate) fn push(&mut self, mut message: Message) {
+        match &mut self.order {
+            Some(order) if order.holds(&message) => order.wait(message),
+            Some(_) if message.alone => {
+                message.detach();
+                insert(&mut self.alone, message);
+            }
+            None if message.alone => {
+                message.detach();
+                self.alone.push_back(message);
+            }
+            _ => self.fresh.push_back(message),
         }
     }
 
-    /// Messages that wait.
+    /// Messages that wait, those behind others of their subject included.
     pub(crate) fn len(&self) -> usize {
-        self.fresh.len() + self.alone.len()
+        let parts: usize = self.parts.iter().map(Vec::len).sum();
+        self.fresh.len() + self.alone.len() + parts + self.order.as_ref().map_or(0, Order::len)
     }
 
-    /// Whether none waits.
+    /// Whether none could be called.
     pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.alone.is_empty()
+        self.fresh.is_empty() && self.alone.is_empty() && self.parts.is_empty()
     }
 
-    /// Moves the next call's messages into `batch`, which is empty: one that must be alone if there is one, else as many as
-    /// the bound allows, oldest first. Nothing if none waits.
-    pub(crate) fn next(&mut self, batch: &mut Vec<Message>) {
-        assert!(batch.is_empty(), "a batch is made from nothing");
-        if let Some(message) = self.alone.pop_front() {
-            batch.push(message);
+    /// When the message that has waited longest, as far as is known, is due.
+    pub(crate) fn due(&self, now: Instant) -> Instant {
+        let first = self.parts.last().and_then(|part| part.first());
+        let heads = [first, self.alone.front(), self.fresh.front()];
+        let arrived = heads.into_iter().flatten().map(|m| m.arrived_or(now)).min();
+        arrived.unwrap_or(now) + self.bound.budget
+    }
+
+    /// From when on a call may be made: at once, unless all that waits is to linger for others. Lingering ends where it would
+    /// break the budget of the oldest.
+    pub(crate) fn ready(&self, now: Instant) -> Instant {
+        let lingers =
+            !self.bound.linger.is_zero() && self.alone.is_empty() && self.parts.is_empty();
+        let Some(oldest) = self.fresh.front().filter(|_| lingers) else {
+            return now;
+        };
+        let (messages, bytes) = self.fit(now, None);
+        if messages < self.fresh.len() || messages == self.bound.messages_max {
+            return now;
+        }
+        let arrived = oldest.arrived_or(now);
+        // Nothing learned yet: half the budget is left for the call.
+        let took = self
+            .cost
+            .guarded(messages, bytes)
+            .unwrap_or(self.bound.budget / 2);
+        let until = arrived
+            + self
+                .bound
+                .linger
+                .min(self.bound.budget.saturating_sub(took));
+        until.max(now)
+    }
+
+    /// How many fresh messages go into a call at `now`, and their bytes.
+    fn fit(&self, now: Instant, call_max: Option<Duration>) -> (usize, usize) {
+        let Some(oldest) = self.fresh.front() else {
+            return (0, 0);
+        };
+        let due = oldest.arrived_or(now) + self.bound.budget;
+        let left = due.saturating_duration_since(now);
+        let BatchBound {
+            messages_max,
+            bytes_max,
+            budget,
+            ..
+        } = self.bound;
+        let sizes = || self.fresh.iter().map(Message::bytes);
+        let shedding = self
+            .stands(now)
+            .then(|| self.cost.shedding_call_max(budget));
+        let call_max = call_max.into_iter().chain(shedding).min();
+        let count = self
+            .cost
+            .fit(sizes(), messages_max, bytes_max, left, budget, call_max);
+        assert!(count >= 1 && count <= messages_max.min(self.fresh.len()));
+        (count, sizes().take(count).sum())
+    }
+
+    /// Moves the next call's messages into `batch`, which is empty. In turn: a part of a failed batch, else a message that must
+    /// be alone; and what is fresh, oldest first, as many as can be done in time. Where order is kept what failed goes first.
+    pub(crate) fn next(&mut self, now: Instant, call_max: Option<Duration>, batch: &mut Batch) {
+        assert!(batch.messages.is_empty(), "a batch is made from nothing");
+        let suspects = !(self.parts.is_empty() && self.alone.is_empty());
+        let yields = self.suspect_last && !self.fresh.is_empty() && self.order.is_none();
+        self.suspect_last = suspects && !yields;
+        if self.suspect_last {
+            // Where order is kept, what must be alone was before what is left of its batch.
+            let alone_first = self.order.is_some() && !self.alone.is_empty();
+            if let Some(mut part) = self.parts.pop_if(|_| !alone_first) {
+                batch.origin = Origin::Split;
+                batch.messages.append(&mut part);
+            } else {
+                batch.origin = Origin::Alone;
+                batch.messages.extend(self.alone.pop_front());
+            }
+            batch.bytes = batch.messages.iter().map(Message::bytes).sum();
             return;
         }
-        let mut bytes = 0;
-        while let Some(message) = self.fresh.front() {
-            bytes += message.bytes();
-            let full = batch.len() == self.bound.messages_max || bytes > self.bound.bytes_max;
-            if full && !batch.is_empty() {
-                break;
-            }
-            batch.extend(self.fresh.pop_front());
-        }
+        batch.origin = Origin::Fresh;
+        let (count, bytes) = self.fit(now, call_max);
+        batch.bytes = bytes;
+        batch.messages.extend(self.fresh.drain(..count));
+        self.took_fresh(count);
+    }
+
+    fn took_fresh(&mut self, count: usize) {
+        self.detached = self.detached.saturating_sub(count);
     }
 
     /// Puts a batch back that could not be called: in its old order, before all others.
-    pub(crate) fn put_back(&mut self, batch: &mut Vec<Message>) {
-        let alone = batch.len() == 1;
-        for message in batch.drain(..).rev() {
-            if alone {
-                self.alone.push_front(message);
-            } else {
-                self.fresh.push_front(message);
+    pub(crate) fn put_back(&mut self, batch: &mut Batch) {
+        match batch.origin {
+            Origin::Split => self.parts.push(std::mem::take(&mut batch.messages)),
+            Origin::Alone => batch
+                .messages
+                .drain(..)
+                .rev()
+                .for_each(|m| self.alone.push_front(m)),
+            Origin::Fresh => {
+                self.detached = 0;
+                batch
+                    .messages
+                    .drain(..)
+                    .rev()
+                    .for_each(|m| self.fresh.push_front(m));
+            }
+        }
+        self.suspect_last = false;
+    }
+
+    /// What a call of this batch is expected to take at most, once something is known.
+    pub(crate) fn expected(&self, batch: &Batch) -> Option<Duration> {
+        self.cost.guarded(batch.messages.len(), batch.bytes)
+    }
+
+    /// Notes what a call of so many messages and bytes took.
+    pub(crate) fn observe(&mut self, messages: usize, bytes: usize, took: Duration) {
+        self.cost.observe(messages, bytes, took);
+    }
+
+    /// Gives `shed` the fresh messages that have waited too long to be handled within their budget together with a batch worth
+    /// calling, if the queue has been standing for one budget. That is CoDel's idea (Nichols and Jacobson, RFC 8289: tell a
+    /// standing queue from a burst by how long the oldest has waited for too long; drop at the head) as servers use it (Maurer,
+    /// "Fail at Scale", 2015), without CoDel's slow start: our sources don't slow down for a drop.
+    pub(crate) fn shed(&mut self, now: Instant, mut shed: impl FnMut(Message)) {
+        let patience = self.cost.patience(self.bound.budget);
+        let waited = |m: &Message| now.saturating_duration_since(m.arrived_or(now));
+        match self.fresh.front().map(waited) {
+            Some(oldest) if oldest > patience => drop(self.standing.get_or_insert(now)),
+            Some(oldest) if oldest > patience / 2 => {}
+            _ => self.standing = None,
+        }
+        if !self.stands(now) {
+            return;
+        }
+        while let Some(message) = self.fresh.pop_front_if(|m| waited(m) > patience) {
+            self.took_fresh(1);
+            shed(message);
+        }
+    }
+
+    /// Whether the queue has been standing for one budget.
+    fn stands(&self, now: Instant) -> bool {
+        let long = |since| now.saturating_duration_since(since) >= self.bound.budget;
+        self.standing.is_some_and(long)
+    }
+
+    /// Splits a batch that failed in two, within bounds. Whether it was; if not, the batch is left with its messages, and those
+    /// of all other parts, none of which can be split any more.
+    pub(crate) fn split(&mut self, batch: &mut Batch, now: Instant) -> bool {
+        assert!(batch.messages.len() > 1, "one message is not split");
+        let bound = self.bound;
+        let split = self.split.get_or_insert(Split {
+            calls_left: bound.split_calls_max,
+            until: now + bound.split_time_max,
+            open: 0,
+        });
+        if split.calls_left < 2 || now >= split.until {
+            self.end_split(batch);
+            return false;
+        }
+        split.calls_left -= 2;
+        split.open += 2;
+        batch.messages.iter_mut().for_each(Message::detach);
+        let second = batch.messages.split_off(batch.messages.len() / 2);
+        self.parts.push(second);
+        self.parts.push(std::mem::take(&mut batch.messages));
+        true
+    }
+
+    /// Ends splitting that takes too long: moves what is left of it into `batch`. Whether there was anything.
+    pub(crate) fn overdue(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        let late = self.split.as_ref().is_some_and(|split| now >= split.until);
+        if !late || self.parts.is_empty() {
+            return false;
+        }
+        self.end_split(batch);
+        true
+    }
+
+    fn end_split(&mut self, batch: &mut Batch) {
+        let parts = self.parts.len() as u32;
+        batch.messages.extend(self.parts.drain(..).rev().flatten());
+        self.closed(parts);
+    }
+
+    /// Notes that a call of a batch of this origin has ended.
+    pub(crate) fn ended(&mut self, origin: Origin) {
+        if origin == Origin::Split {
+            self.closed(1);
+        }
+    }
+
+    fn closed(&mut self, parts: u32) {
+        if let Some(split) = &mut self.split {
+            split.open = split
+                .open
+                .checked_sub(parts)
+                .expect("a part is closed once");
+            if split.open == 0 {
+                self.split = None;
             }
         }
     }
+
+    /// Notes that a message is to be called again after a delay: where order is kept, later ones of its subject wait.
+    pub(crate) fn retry(&mut self, message: &Message) {
+        let Some(order) = &mut self.order else { return };
+        order.retry(message);
+        let mut keep = |queue: &mut VecDeque<Message>| {
+            for _ in 0..queue.len() {
+                let Some(other) = queue.pop_front() else {
+                    break;
+                };
+                match order.holds(&other) {
+                    true => order.wait(other),
+                    false => queue.push_back(other),
+                }
+            }
+        };
+        keep(&mut self.fresh);
+        keep(&mut self.alone);
+        for part in &mut self.parts {
+            let mut queue: VecDeque<_> = std::mem::take(part).into();
+            keep(&mut queue);
+            *part = queue.into();
+        }
+        let before = self.parts.len();
+        self.parts.retain(|part| !part.is_empty());
+        let emptied = (before - self.parts.len()) as u32;
+        self.detached = 0;
+        self.closed(emptied);
+    }
+
+    /// Notes that a message is settled for good: where order is kept, what waited behind it goes on, before all that is fresh.
+    pub(crate) fn settled(&mut self, message: &Message) {
+        let Some(order) = &mut self.order else { return };
+        let (mut freed, alone) = (Vec::new(), &mut self.alone);
+        order.settled(message, |m| match m.alone {
+            true => insert(alone, m),
+            false => freed.push(m),
+        });
+        if freed.is_empty() {
+            return;
+        }
+        self.detached = 0;
+        freed
+            .into_iter()
+            .rev()
+            .for_each(|m| self.fresh.push_front(m));
+    }
+
+    /// Copies what waits out of the buffers it came in, so that waiting keeps nothing else.
+    pub(crate) fn detach(&mut self) {
+        let new = self.fresh.iter_mut().skip(self.detached);
+        new.for_each(Message::detach);
+        self.detached = self.fresh.len();
+    }
+}
+
+/// Puts a message at its place by id: where order is kept, what failed together may come back apart.
+fn insert(queue: &mut VecDeque<Message>, message: Message) {
+    let place = queue.partition_point(|other| other.id < message.id);
+    queue.insert(place, message);
 }
 
 #[cfg(test)]
@@ -107,86 +419,344 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn message(id: u64, payload: usize) -> Message {
-        let mut m = Message::new("a", &vec![0; payload]).unwrap();
-        m.id = id;
-        m
-    }
+    const MS: Duration = Duration::from_millis(1);
 
-    fn batcher(messages_max: usize, bytes_max: usize) -> Batcher {
-        Batcher::new(BatchBound {
+    fn bound(messages_max: usize, bytes_max: usize) -> BatchBound {
+        BatchBound {
             messages_max,
             bytes_max,
-        })
+            budget: 10 * MS,
+            linger: Duration::ZERO,
+            split_calls_max: 32,
+            split_time_max: 100 * MS,
+        }
     }
 
-    fn next(b: &mut Batcher) -> Vec<u64> {
-        let mut batch = Vec::new();
-        b.next(&mut batch);
-        batch.iter().map(|m| m.id).collect()
+    /// A batcher and a time.
+    struct Bench {
+        batcher: Batcher,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(bound: BatchBound, ordered: bool) -> Self {
+            Self {
+                batcher: Batcher::new(bound, ordered),
+                now: crate::testing::start(),
+            }
+        }
+
+        fn message(&self, id: u64, subject: &str, payload: usize, alone: bool) -> Message {
+            let mut m = Message::new(subject, &vec![0; payload]).unwrap();
+            (m.id, m.alone, m.arrived) = (id, alone, Some(self.now));
+            m
+        }
+
+        fn push(&mut self, id: u64, payload: usize) {
+            let m = self.message(id, "a", payload, false);
+            self.batcher.push(m);
+        }
+
+        fn push_alone(&mut self, id: u64, subject: &str) {
+            let m = self.message(id, subject, 1, true);
+            self.batcher.push(m);
+        }
+
+        fn next(&mut self) -> Batch {
+            let mut batch = Batch::default();
+            self.batcher.next(self.now, None, &mut batch);
+            batch
+        }
+
+        fn ids(&mut self) -> Vec<u64> {
+            ids(&self.next())
+        }
+    }
+
+    fn ids(batch: &Batch) -> Vec<u64> {
+        batch.messages.iter().map(|m| m.id).collect()
     }
 
     #[test]
     fn messages_at_the_bound_and_one_over() {
-        let mut b = batcher(3, 1_000);
-        (0..4).for_each(|i| b.push(message(i, 1), false));
-        assert_eq!(next(&mut b), [0, 1, 2]);
-        assert_eq!(next(&mut b), [3]);
-        assert!(b.is_empty());
+        let mut b = Bench::new(bound(3, 1_000), false);
+        (0..4).for_each(|i| b.push(i, 1));
+        assert_eq!(b.ids(), [0, 1, 2]);
+        assert_eq!(b.ids(), [3]);
+        assert!(b.batcher.is_empty());
     }
 
     #[test]
     fn bytes_at_the_bound_and_one_over() {
-        let mut b = batcher(10, 20);
-        [9, 9, 9, 10]
-            .iter()
-            .zip(0..)
-            .for_each(|(&n, i)| b.push(message(i, n), false));
-        assert_eq!(next(&mut b), [0, 1], "two of 10 bytes each are 20");
-        assert_eq!(next(&mut b), [2], "10 and 11 bytes are 21");
-        assert_eq!(next(&mut b), [3]);
+        let mut b = Bench::new(bound(10, 20), false);
+        let sizes = [9, 9, 9, 10];
+        sizes.iter().zip(0..).for_each(|(&n, i)| b.push(i, n));
+        assert_eq!(b.ids(), [0, 1], "two of 10 bytes each are 20");
+        assert_eq!(b.ids(), [2], "10 and 11 bytes are 21");
+        assert_eq!(b.ids(), [3]);
     }
 
     #[test]
     fn a_message_above_the_bound_is_called_alone() {
-        let mut b = batcher(10, 5);
-        (0..2).for_each(|i| b.push(message(i, 100), false));
-        assert_eq!(next(&mut b), [0]);
-        assert_eq!(next(&mut b), [1]);
+        let mut b = Bench::new(bound(10, 5), false);
+        (0..2).for_each(|i| b.push(i, 100));
+        assert_eq!(b.ids(), [0]);
+        assert_eq!(b.ids(), [1]);
     }
 
     #[test]
-    fn suspects_are_called_alone() {
-        let mut b = batcher(10, 1_000);
-        b.push(message(0, 1), false);
-        b.push(message(1, 1), true);
-        b.push(message(2, 1), true);
-        assert_eq!(next(&mut b), [1]);
-        assert_eq!(next(&mut b), [2]);
-        assert_eq!(next(&mut b), [0]);
+    fn suspects_are_called_alone_and_in_turn_with_what_is_fresh() {
+        let mut b = Bench::new(bound(2, 1_000), false);
+        (0..4).for_each(|i| b.push(i, 1));
+        (4..7).for_each(|i| b.push_alone(i, "a"));
+        let calls: Vec<_> = (0..5).map(|_| b.ids()).collect();
+        assert_eq!(calls, [vec![4], vec![0, 1], vec![5], vec![2, 3], vec![6]]);
+    }
+
+    #[test]
+    fn a_failed_batch_is_halved_until_one_is_left() {
+        let mut b = Bench::new(bound(8, 1_000), false);
+        (0..8).for_each(|i| b.push(i, 1));
+        let mut calls = Vec::new();
+        while !b.batcher.is_empty() {
+            let mut batch = b.next();
+            calls.push(ids(&batch));
+            let poisonous = batch.messages.iter().any(|m| m.id == 5);
+            if poisonous && batch.messages.len() > 1 {
+                assert!(b.batcher.split(&mut batch, b.now));
+            }
+            b.batcher.ended(batch.origin);
+        }
+        let expected: [&[u64]; 7] = [
+            &[0, 1, 2, 3, 4, 5, 6, 7],
+            &[0, 1, 2, 3],
+            &[4, 5, 6, 7],
+            &[4, 5],
+            &[4],
+            &[5],
+            &[6, 7],
+        ];
+        assert_eq!(calls, expected);
+        assert!(b.batcher.split.is_none(), "it is over");
+    }
+
+    /// Splits whatever is called until it may not: calls made, and messages left to be called alone.
+    fn split_all(b: &mut Bench) -> (u32, Vec<u64>) {
+        let (mut calls, mut left) = (0, Vec::new());
+        while !b.batcher.is_empty() {
+            let mut batch = b.next();
+            calls += 1;
+            if batch.messages.len() > 1 && !b.batcher.split(&mut batch, b.now) {
+                left.extend(ids(&batch));
+            }
+            b.batcher.ended(batch.origin);
+        }
+        (calls, left)
+    }
+
+    #[test]
+    fn splitting_ends_at_its_bound_on_calls() {
+        for (max, calls, left) in [(0, 1, 8), (1, 1, 8), (2, 3, 8), (6, 7, 6), (14, 15, 0)] {
+            let mut b = Bench::new(
+                BatchBound {
+                    split_calls_max: max,
+                    ..bound(8, 1_000)
+                },
+                false,
+            );
+            (0..8).for_each(|i| b.push(i, 1));
+            let (made, remain) = split_all(&mut b);
+            assert!(made <= 1 + max, "{made} calls of {max}");
+            if max < 6 {
+                assert_eq!((made.min(calls), remain.len()), (made, left), "{max}");
+            }
+            assert!(
+                b.batcher.split.is_none(),
+                "the next failed batch may be split again"
+            );
+        }
+    }
+
+    #[test]
+    fn splitting_ends_at_its_bound_on_time() {
+        let mut b = Bench::new(bound(8, 1_000), false);
+        (0..8).for_each(|i| b.push(i, 1));
+        let mut batch = b.next();
+        assert!(b.batcher.split(&mut batch, b.now));
+        b.batcher.ended(batch.origin);
+        let mut late = Batch::default();
+        assert!(
+            !b.batcher
+                .overdue(b.now + 100 * MS - Duration::from_nanos(1), &mut late)
+        );
+        assert!(b.batcher.overdue(b.now + 100 * MS, &mut late));
+        assert_eq!(ids(&late), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert!(b.batcher.is_empty() && b.batcher.split.is_none());
+    }
+
+    #[test]
+    fn lingering_ends_with_its_time_a_full_batch_or_the_budget() {
+        let mut b = Bench::new(
+            BatchBound {
+                linger: 2 * MS,
+                ..bound(3, 1_000)
+            },
+            false,
+        );
+        assert_eq!(b.batcher.ready(b.now), b.now);
+        b.push(0, 1);
+        assert_eq!(b.batcher.ready(b.now), b.now + 2 * MS);
+        assert_eq!(b.batcher.ready(b.now + 3 * MS), b.now + 3 * MS);
+        b.push(1, 1);
+        assert_eq!(b.batcher.ready(b.now), b.now + 2 * MS);
+        b.push(2, 1);
+        assert_eq!(b.batcher.ready(b.now), b.now, "the batch is full");
+        let mut b = Bench::new(
+            BatchBound {
+                linger: 20 * MS,
+                ..bound(3, 1_000)
+            },
+            false,
+        );
+        b.push(0, 1);
+        assert!(b.batcher.ready(b.now) < b.now + 10 * MS, "the budget");
+    }
+
+    #[test]
+    fn later_messages_of_a_subject_wait_behind_one_that_is_called_again() {
+        let mut b = Bench::new(bound(10, 1_000), true);
+        let subjects = ["a", "b", "a", "b", "a"];
+        for (subject, id) in subjects.iter().zip(1..) {
+            let m = b.message(id, subject, 1, false);
+            b.batcher.push(m);
+        }
+        let mut failed = b.message(0, "a", 1, true);
+        b.batcher.retry(&failed);
+        assert_eq!((b.ids(), b.batcher.len()), (vec![2, 4], 3));
+        let later = b.message(6, "a", 1, false);
+        b.batcher.push(later);
+        assert!(b.batcher.is_empty(), "all that is left waits");
+        failed.alone = true;
+        b.batcher.push(failed.clone());
+        assert_eq!(b.ids(), [0], "the one that they wait for does not wait");
+        b.batcher.settled(&failed);
+        assert_eq!(b.ids(), [1, 3, 5, 6]);
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_shed_only_where_the_queue_stands() {
+        let mut b = Bench::new(bound(10, 1_000), false);
+        let start = b.now;
+        let shed = |b: &mut Bench, ms: u32| {
+            b.now = start + ms * MS;
+            let mut shed = Vec::new();
+            b.batcher.shed(b.now, |m| shed.push(m.id));
+            shed
+        };
+        b.push(0, 1);
+        assert_eq!(
+            shed(&mut b, 9),
+            [0; 0],
+            "a message that is nearly late begins it"
+        );
+        b.push(1, 1);
+        assert_eq!(shed(&mut b, 18), [0; 0], "for less than a budget");
+        b.now = start + 18 * MS;
+        b.push(2, 1);
+        assert_eq!(shed(&mut b, 19), [0, 1]);
+        assert_eq!(b.ids(), [2]);
+        assert_eq!(shed(&mut b, 20), [0; 0]);
+        b.push(3, 1);
+        assert_eq!(shed(&mut b, 29), [0; 0], "it was empty meanwhile");
+    }
+
+    #[test]
+    fn what_waits_pins_no_foreign_buffer() {
+        let mut b = Bench::new(bound(10, 1_000), false);
+        let mut outbox = crate::outbox::Outbox::new(crate::outbox::OutboxBound {
+            messages_max: 10,
+            bytes_max: 1_000,
+        });
+        (0..10).for_each(|_| {
+            outbox
+                .draft("a")
+                .payload(b"12345", crate::message::Format::Raw)
+                .unwrap()
+        });
+        let mut sends = Vec::new();
+        outbox.release(|m| sends.push(m));
+        assert!(sends[0].pinned() > sends[0].bytes());
+        sends.drain(..).for_each(|m| b.batcher.push(m));
+        b.batcher.detach();
+        let batch = b.next();
+        assert!(batch.messages.iter().all(|m| m.pinned() == m.bytes()));
     }
 
     proptest! {
         #[test]
         fn batches_partition_what_was_pushed_in_order(
             sizes in prop::collection::vec(0usize..50, 0..200), messages_max in 1usize..20, bytes_max in 1usize..200,
-            put_back in any::<bool>(),
+            put_back in any::<bool>(), took in 0u64..20_000,
         ) {
-            let mut b = batcher(messages_max, bytes_max);
-            sizes.iter().zip(0..).for_each(|(&n, i)| b.push(message(i, n), false));
-            let (mut seen, mut batch) = (Vec::new(), Vec::new());
-            while !b.is_empty() {
-                b.next(&mut batch);
-                if put_back && batch.len() > 1 {
-                    b.put_back(&mut batch);
-                    b.next(&mut batch);
+            let mut b = Bench::new(bound(messages_max, bytes_max), false);
+            sizes.iter().zip(0..).for_each(|(&n, i)| b.push(i, n));
+            let mut seen = Vec::new();
+            while !b.batcher.is_empty() {
+                let mut batch = b.next();
+                if put_back {
+                    b.batcher.put_back(&mut batch);
+                    batch = b.next();
                 }
-                prop_assert!(!batch.is_empty() && batch.len() <= messages_max);
-                let bytes: usize = batch.iter().map(Message::bytes).sum();
-                prop_assert!(bytes <= bytes_max || batch.len() == 1);
-                seen.extend(batch.drain(..).map(|m| m.id));
+                prop_assert!(!batch.messages.is_empty() && batch.messages.len() <= messages_max);
+                prop_assert!(batch.bytes <= bytes_max || batch.messages.len() == 1);
+                let took = Duration::from_micros(took);
+                b.batcher.observe(batch.messages.len(), batch.bytes, took);
+                b.now += took;
+                seen.extend(ids(&batch));
             }
             prop_assert_eq!(seen, (0..sizes.len() as u64).collect::<Vec<_>>());
+        }
+
+        /// Calls end in success or not, at random; what fails alone comes back later. The order of each subject holds.
+        #[test]
+        fn order_within_a_subject_holds_whatever_fails(
+            subjects in prop::collection::vec(0usize..4, 1..60), fails in prop::collection::vec(0u8..4, 1..400), split_calls_max in 0u32..12,
+        ) {
+            let mut b = Bench::new(BatchBound { split_calls_max, ..bound(8, 1_000) }, true);
+            for (subject, id) in subjects.iter().zip(0..) {
+                let m = b.message(id, ["a", "b", "c", "d"][*subject], 1, false);
+                b.batcher.push(m);
+            }
+            let (mut done, mut delayed, mut fails) = (vec![Vec::new(); 4], Vec::<Message>::new(), fails.into_iter());
+            while b.batcher.len() + delayed.len() > 0 {
+                if b.batcher.is_empty() {
+                    let back = delayed.pop().expect("what all wait for is delayed");
+                    b.batcher.push(back);
+                    continue;
+                }
+                let mut batch = b.next();
+                let failed = fails.next().is_some_and(|f| f == 0);
+                let alone = batch.messages.len() == 1;
+                let origin = batch.origin;
+                if failed && !alone && !b.batcher.split(&mut batch, b.now) {
+                    batch.messages.iter_mut().for_each(|m| m.alone = true);
+                    batch.messages.drain(..).for_each(|m| b.batcher.push(m));
+                }
+                for mut message in batch.messages.drain(..) {
+                    if failed {
+                        message.alone = true;
+                        b.batcher.retry(&message);
+                        delayed.push(message);
+                    } else {
+                        b.batcher.settled(&message);
+                        done[subjects[message.id as usize]].push(message.id);
+                    }
+                }
+                b.batcher.ended(origin);
+            }
+            prop_assert_eq!(done.iter().map(Vec::len).sum::<usize>(), subjects.len());
+            prop_assert!(done.iter().all(|ids| ids.is_sorted()), "{:?}", done);
+            prop_assert_eq!(b.batcher.order.as_ref().map(Order::len), Some(0));
         }
     }
 }

@@ -18,3 +18,13 @@ pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// The world's time, since 1970; zero on a machine whose clock is before that.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
+pub(crate) fn unix() -> Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default()
+}

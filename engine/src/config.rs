@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::error::StartError;
 use crate::limits::{CHANNELS_MAX, EngineLimits, HandlerLimits};
-use crate::subject::{check_listened, check_pattern, matches};
+use crate::ranges::{of_engine, of_handler};
+use crate::subject::{check_listened, check_pattern, check_subject, matches};
 
 /// How messages are spread over shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,8 +16,8 @@ pub enum Spread {
     /// Any shard: the next one in turn that has room. What a guest sends stays on its own shard.
     #[default]
     Any,
-    /// By a hash of the subject, so that one shard handles all messages of a subject, in order of their publication as long as
-    /// none fails.
+    /// By a hash of the subject, so that one shard handles all messages of a subject, in the order of their publication: a handler
+    /// has one call at a time on a shard, and while a message waits to be called again, later ones of its subject wait behind it.
     Subject,
 }
 
@@ -122,6 +123,8 @@ pub struct HandlerConfig {
     pub(crate) name: String,
     pub(crate) source: Source,
     pub(crate) subjects: Vec<String>,
+    pub(crate) dead_letter: Option<String>,
+    pub(crate) droppable: bool,
     /// Its limits.
     pub limits: HandlerLimits,
     /// What it may reach.
@@ -144,6 +147,8 @@ impl HandlerConfig {
             name,
             source,
             subjects: Vec::new(),
+            dead_letter: None,
+            droppable: false,
             limits: HandlerLimits::default(),
             grants: Grants::default(),
         }
@@ -153,6 +158,27 @@ impl HandlerConfig {
     #[must_use]
     pub fn subject(mut self, pattern: impl Into<String>) -> Self {
         self.subjects.push(pattern.into());
+        self
+    }
+
+    /// Names the subject that messages go to which are given up on: the payload and headers as they were, and before them
+    /// `Millpond-Reason` (the kind of fault), `-Detail`, `-Attempts`, `-Handler`, `-Component` (its SHA-256), `-Subject`,
+    /// `-Arrived-Unix-Ms` and `-Failed-Unix-Ms`; `-Headers-Left-Out` counts own headers that found no room.
+    ///
+    /// A message is terminated only once its letter is taken: by a handler, or by a subscription with room. While nobody takes
+    /// it, it is sent again after a delay, and its message stays in flight. Without a subject such a message is terminated at
+    /// once, counted and logged. So is a letter that its own handler gives up on: it would go round for ever.
+    #[must_use]
+    pub fn dead_letter(mut self, subject: impl Into<String>) -> Self {
+        self.dead_letter = Some(subject.into());
+        self
+    }
+
+    /// Lets its messages be shed, and counted, when more come than can be handled: those that have waited so long that they could
+    /// not be handled within `latency_budget`, once the queue has not been empty for as long as that. Never, unless this is said.
+    #[must_use]
+    pub fn droppable(mut self) -> Self {
+        self.droppable = true;
         self
     }
 
@@ -184,6 +210,8 @@ impl HandlerConfig {
 pub struct EngineConfig {
     /// Shards, each a thread. Default: one a core, at most 16, where the pool's own shards stop.
     pub shards: usize,
+    /// Where the random parts of retry delays come from. Default (`None`): another one each start.
+    pub seed: Option<u64>,
     /// Whether each shard's thread is pinned to a core. Default: yes.
     pub pin: bool,
     /// How messages are spread over shards.
@@ -211,6 +239,7 @@ impl Default for EngineConfig {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shards: cores.min(SHARDS_MAX),
+            seed: None,
             pin: true,
             spread: Spread::default(),
             reset: None,
@@ -260,7 +289,7 @@ impl EngineConfig {
                 self.handlers.len()
             ));
         }
-        if let Some(fault) = self.limits.fault() {
+        if let Some(fault) = of_engine(&self.limits) {
             return bad(fault);
         }
         let mut names = std::collections::HashSet::new();
@@ -279,7 +308,7 @@ impl EngineConfig {
                 ));
             }
             let within = |fault| format!("handler {:?}: {fault}", handler.name);
-            if let Some(fault) = handler.limits.fault() {
+            if let Some(fault) = of_handler(&handler.limits) {
                 return bad(within(fault));
             }
             let granted = handler.grants.send.iter().chain(&handler.grants.subscribe);
@@ -288,9 +317,19 @@ impl EngineConfig {
             if let Some(fault) = checked.find_map(Result::err) {
                 return bad(within(fault.to_string()));
             }
+            let letters = handler.dead_letter.as_deref().map(check_letters);
+            if let Some(Err(fault)) = letters {
+                return bad(within(format!("dead_letter: {fault}")));
+            }
         }
         Ok(())
     }
+}
+
+/// Checks a dead-letter subject: one that can be published to, and no reply subject.
+fn check_letters(subject: &str) -> Result<(), String> {
+    check_listened(subject).map_err(|error| error.to_string())?;
+    check_subject(subject).map_err(|error| error.to_string())
 }
 
 /// Checks the subjects that a guest names.

@@ -248,13 +248,16 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Batch;
+    use crate::confirm::{Report, SendId, Sent};
+    use crate::handler::Rules;
+    use crate::letter::Wall;
     use crate::limits::HandlerLimits;
     use crate::message::{HandlerId, Message};
     use crate::metrics::ShardMetrics;
-    use crate::outbox::{GuestConfiguration, Outbox};
+    use crate::outbox::GuestConfiguration;
     use crate::outcome::Outcome;
-    use crate::shard::{Ended, Started};
+    use crate::shard::{Arrival, Call, Ended, Runnable, Started};
+    use crate::slice::Way;
 
     #[test]
     fn a_failure_stays_and_names_the_first_reason() {
@@ -293,9 +296,17 @@ mod tests {
     struct Panicking;
 
     impl Transport for Panicking {
-        fn receive(&mut self, _: Instant, _: usize, _: &mut Vec<crate::shard::Arrival>) {}
+        fn receive(&mut self, _: Instant, _: usize, _: &mut Vec<Arrival>) {}
         fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
-        fn send(&mut self, _: Message, _: Instant) {}
+        fn send(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
+            Sent::Done
+        }
+        fn send_letter(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
+            Sent::Done
+        }
+        fn report(&mut self, _: Instant) -> Option<Report> {
+            None
+        }
         fn update(&mut self, _: HandlerId, _: GuestConfiguration) {}
         fn settle(&mut self, _: HandlerId, _: Message, _: Outcome, _: Instant) {}
         fn flush(&mut self) {}
@@ -308,19 +319,16 @@ mod tests {
     }
 
     impl Guest for Panicking {
-        fn start(
-            &mut self,
-            _: HandlerId,
-            batch: Arc<Batch>,
-            outbox: Box<Outbox>,
-            _: Instant,
-        ) -> Started {
-            Started::NoSlot(batch, outbox)
+        fn start(&mut self, call: Call, _: Instant) -> Started {
+            Started::NoSlot(call)
         }
-        fn resume(&mut self, _: Instant) -> Option<Ended> {
+        fn runnable(&self, _: Instant, _: &mut dyn FnMut(Runnable)) {
             panic!("on purpose");
         }
-        fn may_start(&self, _: HandlerId) -> bool {
+        fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended> {
+            None
+        }
+        fn may_start(&self, _: HandlerId, _: Way) -> bool {
             true
         }
         fn tend(&mut self, _: bool) -> bool {
@@ -339,7 +347,15 @@ mod tests {
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
         let metrics = Arc::new(ShardMetrics::new(0));
-        let shard = || Shard::new(Panicking, Panicking, Vec::new(), metrics);
+        let now = clock::now();
+        let (wall, rules) = (
+            Wall {
+                at: now,
+                unix: Duration::ZERO,
+            },
+            Rules::default(),
+        );
+        let shard = move || Shard::new(Panicking, Panicking, Vec::new(), rules, wall, metrics);
         let tell = move || told.store(true, Ordering::Release);
         let thread = spawn(7, false, 1 << 20, parker, Arc::clone(&state), tell, shard).unwrap();
         thread.join().expect("the panic ends with its thread");

@@ -1,5 +1,6 @@
 //! The engine: the handle that an embedder holds. Starting, publishing, requests, subscriptions, stats, drain and stop.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,12 +14,15 @@ use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
 use crate::broker::memory::{Delivery, Memory};
 use crate::clock;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, HandlerConfig, Spread};
 use crate::configure::{configure_all, profile};
 use crate::dispatch::{Parker, State, Ticker, spawn};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
 use crate::guest::{Guests, Shell, machine_memory};
-use crate::limits::{HandlerLimits, MemorySum};
+use crate::handler::{Rules, Setup};
+use crate::letter::Wall;
+use crate::limits::HandlerLimits;
+use crate::memory::MemorySum;
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
 use crate::port::{Port, Unpark};
@@ -40,6 +44,7 @@ struct Inner {
     metrics: Vec<Arc<ShardMetrics>>,
     names: Vec<String>,
     memory: MemorySum,
+    seed: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -95,6 +100,7 @@ impl Engine {
             metrics: metrics.collect(),
             names: config.handlers.iter().map(|h| h.name.clone()).collect(),
             memory,
+            seed: config.seed.unwrap_or_else(any_seed),
         });
         for (index, (parker, inbox)) in parkers.into_iter().zip(inboxes).enumerate() {
             inner.start_shard(index, &config, &limits, parker, inbox)?;
@@ -170,6 +176,7 @@ impl Engine {
             stats.instances_ready += shard.instances_ready.get();
             stats.instances_discarded += shard.instances_discarded.get();
             stats.calls_suspended += shard.calls_suspended.get();
+            stats.unconfirmed += shard.unconfirmed.get();
             stats.resources_left += shard.resources_left.get();
             stats.latency.add(shard);
         }
@@ -261,15 +268,19 @@ impl Inner {
         };
         let guests = guests.shard(handlers.map(profile).collect(), config, shell);
         let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
-        let names = config.handlers.iter().map(|h| h.name.clone());
-        let named: Vec<_> = names.zip(limits.iter().cloned()).collect();
+        let setups = setups(config, &self.guests, limits);
+        let rules = self.rules(index, config);
+        let wall = Wall {
+            at: clock::now(),
+            unix: clock::unix(),
+        };
         let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
         let ended = move || {
             let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
             broker.end(&why);
             broker.unpark_all();
         };
-        let make = move || Shard::new(guests, transport, named, metrics);
+        let make = move || Shard::new(guests, transport, setups, rules, wall, metrics);
         let state = Arc::clone(&threads.state);
         let stack_bytes = config.limits.shard_stack_bytes();
         threads.add(spawn(
@@ -284,6 +295,17 @@ impl Inner {
         Ok(())
     }
 
+    fn rules(&self, index: usize, config: &EngineConfig) -> Rules {
+        let limits = &config.limits;
+        Rules {
+            ordered: config.spread == Spread::Subject,
+            time_slice: limits.time_slice,
+            fiber_stay_first: limits.fiber_stay_first,
+            fiber_stay_max: limits.fiber_stay_max,
+            seed: self.seed.wrapping_add(index as u64),
+        }
+    }
+
     fn stop(&self) {
         self.threads.state.stop();
         self.broker.unpark_all();
@@ -296,6 +318,24 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A seed that differs from start to start.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// What a shard is told of its handlers.
+fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> Vec<Setup> {
+    let handlers = config.handlers.iter().zip(limits).zip(0..);
+    let setup = |((handler, limits), id): ((&HandlerConfig, &HandlerLimits), u32)| Setup {
+        name: handler.name.clone(),
+        component: guests.digest(HandlerId(id)).to_owned(),
+        limits: limits.clone(),
+        dead_letter: handler.dead_letter.clone(),
+        droppable: handler.droppable,
+    };
+    handlers.map(setup).collect()
 }
 
 /// Starts what ends calls and requests at their time.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::limits::MemorySum;
+use crate::memory::MemorySum;
 use crate::message::Message;
 use crate::subject::SubjectError;
 

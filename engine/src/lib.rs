@@ -29,19 +29,32 @@ mod admission;
 mod batch;
 mod broker;
 mod clock;
+mod company;
 mod config;
 mod configure;
+mod confirm;
+mod cost;
 mod dispatch;
 mod engine;
 mod error;
 mod guest;
+mod handler;
+mod letter;
 mod limits;
+mod memory;
 mod message;
 mod metrics;
+mod order;
 mod outbox;
 mod outcome;
+mod pause;
+mod penalty;
 mod port;
+mod ranges;
+mod schedule;
+mod settle;
 mod shard;
+mod slice;
 pub mod subject;
 
 pub use broker::memory::requests::Reply;
@@ -51,10 +64,23 @@ pub use config::{
 };
 pub use engine::Engine;
 pub use error::{ComponentError, DrainError, PublishError, Refusal, RequestError, StartError};
-pub use guest::{Contract, Import, Inspection, Way, inspect};
-pub use limits::{EngineLimits, HandlerLimits, MemorySum};
+pub use guest::{Contract, Import, Inspection, inspect};
+pub use limits::{EngineLimits, HandlerLimits};
+pub use memory::MemorySum;
 pub use message::{
     Format, HEADER_BYTES_MAX, Message, MessageBuilder, MessageError, PAYLOAD_BYTES_MAX,
 };
 pub use metrics::{HandlerStats, Latencies, Stats};
-pub use outcome::{Fault, FaultKind};
+pub use outcome::{Fault, FaultKind, ShedReason};
+pub use slice::Way;
+
+/// What unit tests share.
+#[cfg(test)]
+mod testing {
+    use std::time::Instant;
+
+    /// A time to count from.
+    pub(crate) fn start() -> Instant {
+        crate::clock::now()
+    }
+}

@@ -106,6 +106,8 @@ pub struct Message {
     pub(crate) id: u64,
     /// Calls that have failed on this message alone, or abandoned it.
     pub(crate) attempts: u32,
+    /// Whether it is called alone, so that the cause of a fault stands alone.
+    pub(crate) alone: bool,
     /// When it came to be: latency and budget count from here.
     pub(crate) arrived: Option<Instant>,
 }
@@ -132,6 +134,7 @@ impl Message {
             layout,
             id: 0,
             attempts: 0,
+            alone: false,
             arrived: None,
         }
     }
@@ -173,6 +176,11 @@ impl Message {
         (l.subject.len + l.reply_to.len + l.headers.len + l.payload.len) as usize
     }
 
+    /// The bytes of the buffer that it keeps, which it may share with others.
+    pub(crate) fn pinned(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The same message with another place for its reply.
     pub(crate) fn with_reply_to(&self, reply_to: &str) -> Result<Self, MessageError> {
         let start = Self::builder(self.subject())
@@ -188,7 +196,7 @@ impl Message {
 
     /// Copies the message out of the buffer that it arrived in, so that keeping it keeps nothing else.
     pub(crate) fn detach(&mut self) {
-        if self.frame.len() == self.bytes() {
+        if self.pinned() == self.bytes() {
             return;
         }
         let mut frame = BytesMut::with_capacity(self.bytes());
@@ -226,7 +234,7 @@ impl fmt::Debug for Message {
 }
 
 /// Collects a message's parts; see [`Message::builder`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MessageBuilder {
     frame: BytesMut,
     layout: Layout,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::message::HandlerId;
-use crate::outcome::{FaultKind, Outcome};
+use crate::outcome::{FaultKind, Outcome, ShedReason};
 
 const KINDS: usize = FaultKind::ALL.len();
+const REASONS: usize = ShedReason::ALL.len();
 
 /// A count that one thread writes and any may read.
 #[derive(Debug, Default)]
@@ -45,6 +46,14 @@ pub(crate) struct HandlerMetrics {
     pub(crate) retried: Counter,
     pub(crate) terminated: [Counter; KINDS],
     pub(crate) faults: [Counter; KINDS],
+    pub(crate) shed: [Counter; REASONS],
+    pub(crate) overran: Counter,
+    pub(crate) splits: Counter,
+    pub(crate) dead_lettered: Counter,
+    pub(crate) unsent: Counter,
+    pub(crate) pauses: Counter,
+    /// 1 while it is paused or its first call after a pause has not ended.
+    pub(crate) paused: Counter,
 }
 
 /// What one shard did.
@@ -57,6 +66,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) instances_discarded: Counter,
     pub(crate) instances_ready: Counter,
     pub(crate) calls_suspended: Counter,
+    pub(crate) unconfirmed: Counter,
     pub(crate) resources_left: Counter,
 }
 
@@ -71,6 +81,7 @@ impl ShardMetrics {
             instances_discarded: Counter::default(),
             instances_ready: Counter::default(),
             calls_suspended: Counter::default(),
+            unconfirmed: Counter::default(),
             resources_left: Counter::default(),
         }
     }
@@ -99,6 +110,7 @@ impl ShardMetrics {
             Outcome::Ack => handler.acked.add(1),
             Outcome::Term(kind) => handler.terminated[kind as usize].add(1),
             Outcome::Nak(_) => return handler.retried.add(1),
+            Outcome::Shed(reason) => return handler.shed[reason as usize].add(1),
         }
         self.latency.record(latency);
     }
@@ -179,6 +191,8 @@ pub struct Stats {
     pub instances_discarded: u64,
     /// Calls that wait on a fiber.
     pub calls_suspended: u64,
+    /// Batches and dead letters whose sends are not all confirmed yet.
+    pub unconfirmed: u64,
     /// Clients and errors that guests still held when their calls ended. They go with their instance.
     pub resources_left: u64,
     /// Messages admitted and not yet settled.
@@ -216,6 +230,20 @@ pub struct HandlerStats {
     pub terminated: Vec<(FaultKind, u64)>,
     /// Failed calls, by their fault.
     pub faults: Vec<(FaultKind, u64)>,
+    /// Messages that were shed, by the reason.
+    pub shed: Vec<(ShedReason, u64)>,
+    /// Direct calls that were abandoned at the end of their slice and made again on a fiber. They are among the calls.
+    pub overran: u64,
+    /// Times that a failed batch, or a part of one, was split.
+    pub splits: u64,
+    /// Messages given up on whose dead letter is in its place.
+    pub dead_lettered: u64,
+    /// Batches and dead letters of which a send was refused or not confirmed in time.
+    pub unsent: u64,
+    /// Times that it was paused since nearly all its calls failed.
+    pub pauses: u64,
+    /// Shards on which it is paused, or has not succeeded since.
+    pub paused_shards: u64,
 }
 
 impl HandlerStats {
@@ -233,13 +261,31 @@ impl HandlerStats {
         self.sent += shard.sent.get();
         self.acked += shard.acked.get();
         self.retried += shard.retried.get();
-        add_kinds(&mut self.terminated, &shard.terminated);
-        add_kinds(&mut self.faults, &shard.faults);
+        self.overran += shard.overran.get();
+        self.splits += shard.splits.get();
+        self.dead_lettered += shard.dead_lettered.get();
+        self.unsent += shard.unsent.get();
+        self.pauses += shard.pauses.get();
+        self.paused_shards += shard.paused.get();
+        add_by(&mut self.terminated, FaultKind::ALL, &shard.terminated);
+        add_by(&mut self.faults, FaultKind::ALL, &shard.faults);
+        add_by(&mut self.shed, ShedReason::ALL, &shard.shed);
+    }
+
+    /// Messages that were shed, whatever the reason.
+    #[must_use]
+    pub fn shed_total(&self) -> u64 {
+        self.shed.iter().map(|(_, n)| n).sum()
     }
 }
 
-fn add_kinds(into: &mut Vec<(FaultKind, u64)>, counters: &[Counter; KINDS]) {
-    for (kind, counter) in FaultKind::ALL.into_iter().zip(counters) {
+/// Adds counts by kind, leaving out kinds that never were.
+fn add_by<K: PartialEq, const N: usize>(
+    into: &mut Vec<(K, u64)>,
+    kinds: [K; N],
+    counters: &[Counter; N],
+) {
+    for (kind, counter) in kinds.into_iter().zip(counters) {
         let count = counter.get();
         match into.iter_mut().find(|(k, _)| *k == kind) {
             Some((_, total)) => *total += count,
@@ -250,12 +296,12 @@ fn add_kinds(into: &mut Vec<(FaultKind, u64)>, counters: &[Counter; KINDS]) {
 }
 
 impl Stats {
-    /// Messages settled for good: handled or given up on.
+    /// Messages settled for good: handled, given up on or shed.
     #[must_use]
     pub fn settled(&self) -> u64 {
         self.handlers
             .iter()
-            .map(|h| h.acked + h.terminated_total())
+            .map(|h| h.acked + h.terminated_total() + h.shed_total())
             .sum()
     }
 

@@ -1,7 +1,8 @@
 //! The outbox of one call: what the guest sent, settled and updated, held until the call's outcome is known.
 //!
-//! Released in order on success, discarded as a whole otherwise. Owns the held effects and their bounds; does not know which
-//! broker takes them. All sends of a call lie in one buffer: one allocation a call, however many messages.
+//! Released in order on success, discarded as a whole otherwise. A request whose reply the guest waits for within its call can't
+//! be held so and is outside: it goes out at once, whatever becomes of the call. Owns the held effects and their bounds; does
+//! not know which broker takes them. All sends of a call lie in one buffer: one allocation a call, however many messages.
 
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;

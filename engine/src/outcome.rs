@@ -24,11 +24,13 @@ pub enum FaultKind {
     Outbox,
     /// The host could not make the call: its instance could not be made, or a value that came back was nonsense.
     Host,
+    /// The call succeeded, but a message that it sent was refused by where it went.
+    Refused,
 }
 
 impl FaultKind {
     /// Every kind, in the order in which they are counted.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Trap,
         Self::Deadline,
         Self::Memory,
@@ -37,6 +39,7 @@ impl FaultKind {
         Self::Abandoned,
         Self::Outbox,
         Self::Host,
+        Self::Refused,
     ];
 
     /// Its name, in the words that logs and stats use.
@@ -51,6 +54,7 @@ impl FaultKind {
             Self::Abandoned => "abandoned",
             Self::Outbox => "outbox",
             Self::Host => "host",
+            Self::Refused => "refused",
         }
     }
 }
@@ -86,6 +90,26 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Why a message was not handled although nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShedReason {
+    /// It had waited so long that it could not be handled within its budget, while more came than could be handled.
+    Late,
+}
+
+impl ShedReason {
+    /// Every reason, in the order in which they are counted.
+    pub const ALL: [Self; 1] = [Self::Late];
+
+    /// Its name, in the words that logs and stats use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+        }
+    }
+}
+
 /// What a transport is told of a message, once a message and last of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -95,6 +119,8 @@ pub(crate) enum Outcome {
     Nak(Duration),
     /// Given up on for this reason: gone for good, and counted.
     Term(FaultKind),
+    /// Not handled, for this reason: gone for good, and counted.
+    Shed(ShedReason),
 }
 
 /// How often, and after how long, a message is called again.
@@ -109,15 +135,55 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// What happens to a message after its `attempts`-th failure, the first being 1. Total: every kind of fault at every
-    /// attempt has an outcome. Every kind is retried, since a fault may come of what the call met rather than of the message.
-    pub(crate) fn after(&self, kind: FaultKind, attempts: u32) -> Outcome {
-        debug_assert!(attempts > 0, "a failure is an attempt");
-        if attempts >= self.deliveries_max {
-            return Outcome::Term(kind);
+    /// What happens to a message after a call on it alone: without a fault it is handled; with its `attempts`-th, the first
+    /// being 1, it is called again after a delay, or given up on. Total: every kind of fault at every attempt has an outcome.
+    /// Every kind is retried, since a fault may come of what the call met rather than of the message.
+    pub(crate) fn outcome(
+        &self,
+        fault: Option<FaultKind>,
+        attempts: u32,
+        jitter: &mut Jitter,
+    ) -> Outcome {
+        match fault {
+            None => Outcome::Ack,
+            Some(kind) if attempts >= self.deliveries_max => Outcome::Term(kind),
+            Some(_) => Outcome::Nak(self.delay(attempts, jitter)),
         }
-        let doubled = 1u32.checked_shl(attempts - 1).unwrap_or(u32::MAX);
-        Outcome::Nak(self.delay_first.saturating_mul(doubled).min(self.delay_max))
+    }
+
+    /// The delay after the `attempts`-th failure: doubled with each, at most the longest, and of that a random half to whole, so
+    /// that what failed together does not come back together ("equal jitter": Brooker, AWS Architecture Blog, 2015).
+    pub(crate) fn delay(&self, attempts: u32, jitter: &mut Jitter) -> Duration {
+        let doubled = 1u32
+            .checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        let whole = self.delay_first.saturating_mul(doubled).min(self.delay_max);
+        jitter.half_to_whole(whole)
+    }
+}
+
+/// Random numbers from a seed: SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Debug, Clone)]
+pub(crate) struct Jitter(u64);
+
+impl Jitter {
+    /// The numbers of this seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A time between half of this one and the whole of it.
+    fn half_to_whole(&mut self, whole: Duration) -> Duration {
+        let half = whole / 2;
+        let nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX - 1);
+        half + Duration::from_nanos(self.next() % (nanos + 1))
     }
 }
 
@@ -138,21 +204,42 @@ mod tests {
 
     #[test]
     fn delays_double_to_their_limit_and_the_last_attempt_terminates() {
-        let after = |n| policy().after(FaultKind::Trap, n);
-        assert_eq!(after(1), Outcome::Nak(10 * MS));
-        assert_eq!(after(2), Outcome::Nak(20 * MS));
-        assert_eq!(after(3), Outcome::Nak(25 * MS));
-        assert_eq!(after(4), Outcome::Term(FaultKind::Trap));
+        let mut jitter = Jitter::new(1);
+        for (attempt, whole) in [(1, 10 * MS), (2, 20 * MS), (3, 25 * MS)] {
+            let outcome = policy().outcome(Some(FaultKind::Trap), attempt, &mut jitter);
+            let Outcome::Nak(delay) = outcome else {
+                panic!("{attempt}: {outcome:?}");
+            };
+            assert!(delay >= whole / 2 && delay <= whole, "{attempt}: {delay:?}");
+        }
+        let last = policy().outcome(Some(FaultKind::Trap), 4, &mut jitter);
+        assert_eq!(last, Outcome::Term(FaultKind::Trap));
+    }
+
+    #[test]
+    fn jitter_is_the_seeds_and_spreads() {
+        let delays = |seed| {
+            let mut jitter = Jitter::new(seed);
+            (0..100)
+                .map(|_| policy().delay(1, &mut jitter))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(delays(7), delays(7));
+        assert_ne!(delays(7), delays(8));
+        let distinct: std::collections::HashSet<_> = delays(7).into_iter().collect();
+        assert!(distinct.len() > 90, "{}", distinct.len());
     }
 
     proptest! {
         #[test]
-        fn total_and_bounded(kind in 0usize..8, attempts in 1u32.., max in 1u32..) {
+        fn total_and_bounded(kind in 0usize..FaultKind::ALL.len(), attempts in 1u32.., max in 1u32.., seed: u64) {
             let policy = Policy { deliveries_max: max, ..policy() };
-            match policy.after(FaultKind::ALL[kind], attempts) {
+            let mut jitter = Jitter::new(seed);
+            prop_assert_eq!(policy.outcome(None, attempts, &mut jitter), Outcome::Ack);
+            match policy.outcome(Some(FaultKind::ALL[kind]), attempts, &mut jitter) {
                 Outcome::Nak(d) => { prop_assert!(attempts < max); prop_assert!(d <= policy.delay_max); }
                 Outcome::Term(k) => { prop_assert!(attempts >= max); prop_assert_eq!(k, FaultKind::ALL[kind]); }
-                Outcome::Ack => prop_assert!(false, "a failure is never an ack"),
+                other => prop_assert!(false, "a failure is never {:?}", other),
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Loading a component: compiling it, detecting its contract, linking it once.
 
+use std::borrow::Cow;
 use std::fs;
+use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, error::Context as _};
 
@@ -11,19 +14,11 @@ use super::host::Host;
 use super::{HostLinker, wasi};
 use crate::config::{HandlerConfig, Source};
 use crate::error::{ComponentError, StartError};
-use crate::limits::Footprint;
+use crate::memory::Footprint;
+use crate::slice::Way;
 
 /// Bytes of a page of WebAssembly memory.
 const PAGE_BYTES: u64 = 64 << 10;
-
-/// How a handler's component is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// On the shard's stack: nothing it imports waits.
-    Direct,
-    /// On a fiber, so that the shard goes on while it waits.
-    Fiber,
-}
 
 /// An import, and whether anything provides it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +33,11 @@ pub struct Import {
 #[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) pre: InstancePre<Host>,
+    /// SHA-256 of the component, in hexadecimal digits.
+    pub(crate) digest: Arc<str>,
     pub(crate) contract: Contract,
     pub(crate) exports: Exports,
+    /// How its imports ask for it to be made, and called: on a fiber if one of them waits.
     pub(crate) way: Way,
     pub(crate) wasi: bool,
     pub(crate) image_bytes: u64,
@@ -53,8 +51,13 @@ impl Loaded {
             path: handler.path(),
             cause,
         };
-        let component = compile(engine, &handler.source).map_err(at)?;
-        Self::link(engine, &component, handler.limits.memory_bytes_max).map_err(at)
+        let bytes = read(&handler.source).map_err(at)?;
+        let component = compile(engine, &bytes).map_err(at)?;
+        let linked = Self::link(engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
+        Ok(Self {
+            digest: digest(&bytes).into(),
+            ..linked
+        })
     }
 
     fn link(
@@ -93,6 +96,7 @@ impl Loaded {
         }
         Ok(Self {
             pre,
+            digest: Arc::default(),
             contract,
             exports,
             way,
@@ -109,7 +113,6 @@ impl Loaded {
             limits: handler.limits.clone(),
             image_bytes: self.image_bytes,
             memories: u64::from(self.memories),
-            fibers: self.way == Way::Fiber,
         }
     }
 }
@@ -128,11 +131,22 @@ fn linker(engine: &Engine, contract: Contract, wasi: bool) -> wasmtime::Result<H
     Ok(linker)
 }
 
-fn compile(engine: &Engine, source: &Source) -> Result<Component, ComponentError> {
-    let bytes = match source {
-        Source::File(path) => &fs::read(path).map_err(ComponentError::Read)?,
-        Source::Bytes(bytes) => bytes,
-    };
+fn read(source: &Source) -> Result<Cow<'_, [u8]>, ComponentError> {
+    match source {
+        Source::File(path) => fs::read(path).map(Cow::Owned).map_err(ComponentError::Read),
+        Source::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+fn digest(bytes: &[u8]) -> String {
+    let digits = Sha256::digest(bytes)
+        .into_iter()
+        .map(|byte| format!("{byte:02x}"));
+    digits.collect()
+}
+
+fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, ComponentError> {
     match bytes.get(..8) {
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(ComponentError::CoreModule),
         Some([0, b'a', b's', b'm', ..]) => {
@@ -189,7 +203,7 @@ pub struct Inspection {
     pub contract: Contract,
     /// Its imports.
     pub imports: Vec<Import>,
-    /// How it is called.
+    /// How it is called as long as its calls end within their slice: on a fiber if it imports something that waits.
     pub way: Way,
     /// Memories of an instance.
     pub memories: u32,
@@ -212,7 +226,8 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
         path: handler.path(),
         cause,
     };
-    let component = compile(&engine, &handler.source).map_err(at)?;
+    let bytes = read(&handler.source).map_err(at)?;
+    let component = compile(&engine, &bytes).map_err(at)?;
     let loaded = Loaded::link(&engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
     let imports = component
         .component_type()
@@ -226,10 +241,7 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
         way: loaded.way,
         memories: loaded.memories,
         memory_bytes: loaded.image_bytes,
-        component_bytes: match &handler.source {
-            Source::File(path) => fs::metadata(path).map_or(0, |m| m.len()),
-            Source::Bytes(bytes) => bytes.len() as u64,
-        },
+        component_bytes: bytes.len() as u64,
         compiled_bytes: component.serialize().map_err(invalid)?.len() as u64,
     })
 }

@@ -546,6 +546,7 @@ mod tests {
                 .unwrap();
             let batch = Batch {
                 messages: vec![asked],
+                ..Batch::default()
             };
             host.begin(Arc::new(batch), Box::new(outbox(1)));
             assert_eq!(host.grants_reply_to(subject).is_ok(), allowed, "{subject}");

@@ -5,37 +5,42 @@
 
 mod call;
 mod component;
+mod configure;
 mod contract;
+mod deadline;
 mod handles;
 pub(crate) mod host;
 mod pond;
 mod runtime;
+mod suspended;
 mod wait;
 mod wasi;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Linker;
 
-pub use self::component::{Import, Inspection, Way, inspect};
+pub use self::component::{Import, Inspection, inspect};
 pub use self::contract::Contract;
 pub(crate) use self::runtime::machine_memory;
 
-use self::call::{Calls, Suspended};
 use self::component::Loaded;
+use self::deadline::{Bounds, Pace};
 use self::host::{Host, Profile};
-use self::pond::{Pond, Taken};
-use crate::batch::Batch;
+use self::pond::{Pond, Ready, Taken};
+use self::suspended::{Calls, Suspended};
 use crate::config::{EngineConfig, ResetMode, Spread};
 use crate::error::StartError;
-use crate::limits::{HandlerLimits, MemorySum};
-use crate::message::HandlerId;
+use crate::limits::HandlerLimits;
+use crate::memory::MemorySum;
+use crate::message::{HandlerId, Message};
 use crate::metrics::ShardMetrics;
-use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outbox::GuestConfiguration;
 use crate::outcome::{Fault, FaultKind};
 use crate::port::Unpark;
-use crate::shard::{Ended, Guest, Started};
+use crate::shard::{Call, Ended, Guest, Runnable, Started, exclusive};
+use crate::slice::Way;
 
 /// A linker of what guests may import.
 type HostLinker = Linker<Host>;
@@ -45,19 +50,7 @@ pub(crate) struct Guests {
     engine: wasmtime::Engine,
     loaded: Vec<Loaded>,
     reset: ResetMode,
-    ticks: Ticks,
-}
-
-/// How deadlines are counted in ticks of the epoch.
-#[derive(Debug, Clone, Copy)]
-struct Ticks(std::time::Duration);
-
-impl Ticks {
-    /// Ticks after which `deadline` has passed, wherever between two ticks it began.
-    fn of(self, deadline: std::time::Duration) -> u64 {
-        let ticks = deadline.as_nanos().div_ceil(self.0.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1
-    }
+    pace: Pace,
 }
 
 impl Guests {
@@ -70,7 +63,7 @@ impl Guests {
         Ok(Self {
             loaded,
             reset,
-            ticks: Ticks(config.limits.tick),
+            pace: Pace::new(&config.limits),
             engine,
         })
     }
@@ -96,14 +89,14 @@ impl Guests {
         self.engine.increment_epoch();
     }
 
-    /// Asks a handler's guest for its configuration, in an instance of its own. Waits for it, up to the handler's deadline.
+    /// Asks a handler's guest for its configuration, in an instance of its own. Waits for it, up to the handler's deadlines.
     pub(crate) fn configure(
         &self,
         id: HandlerId,
         profile: Arc<Profile>,
     ) -> Result<GuestConfiguration, Fault> {
-        let kind = Kind::new(&self.loaded[id.index()], profile, self.ticks);
-        call::configure(&self.engine, &kind)
+        let kind = Kind::new(&self.loaded[id.index()], profile, self.pace);
+        configure::configure(&self.engine, &kind)
     }
 
     /// What one shard calls: a copy of every handler, and a pond for them.
@@ -117,7 +110,7 @@ impl Guests {
             .loaded
             .iter()
             .zip(profiles)
-            .map(|(l, profile)| Kind::new(l, profile, self.ticks))
+            .map(|(l, profile)| Kind::new(l, profile, self.pace))
             .collect();
         let limits = &config.limits;
         let slots = limits.instances(config.shards) as usize / config.shards;
@@ -130,7 +123,7 @@ impl Guests {
             slots,
             metrics,
         );
-        // In the order of a subject, a call that waits is not overtaken by the next.
+        // In the order of a subject, a suspended call is not overtaken by the next, whichever way that goes.
         let each_max = if config.spread == Spread::Subject {
             1
         } else {
@@ -160,21 +153,42 @@ pub(crate) struct Shell {
 pub(crate) struct Kind {
     loaded: Loaded,
     profile: Arc<Profile>,
-    ticks: Ticks,
+    pace: Pace,
+    bounds: Bounds,
 }
 
 impl Kind {
-    fn new(loaded: &Loaded, profile: Arc<Profile>, ticks: Ticks) -> Self {
+    fn new(loaded: &Loaded, profile: Arc<Profile>, pace: Pace) -> Self {
         Self {
             loaded: loaded.clone(),
+            bounds: pace.bounds(&profile.limits),
             profile,
-            ticks,
+            pace,
         }
     }
 
-    /// Ticks of the epoch that a call may run.
-    fn deadline_ticks(&self) -> u64 {
-        self.ticks.of(self.profile.limits.deadline)
+    fn limits(&self) -> &HandlerLimits {
+        &self.profile.limits
+    }
+
+    fn set_limits(&mut self, limits: &HandlerLimits) {
+        let old = &*self.profile;
+        self.bounds = self.pace.bounds(limits);
+        self.profile = Arc::new(Profile {
+            name: old.name.clone(),
+            limits: limits.clone(),
+            grants: old.grants.clone(),
+            port: Arc::clone(&old.port),
+            wasi: old.wasi,
+        });
+    }
+
+    /// The way that a call goes which was to go `asked`: what imports something that waits is always on a fiber.
+    fn way(&self, asked: Way) -> Way {
+        match self.loaded.way {
+            Way::Direct => asked,
+            Way::Fiber => Way::Fiber,
+        }
     }
 }
 
@@ -187,89 +201,87 @@ pub(crate) struct ShardGuests {
 }
 
 impl ShardGuests {
-    /// Calls an instance that was taken from the pond.
-    fn call(
-        &mut self,
-        id: HandlerId,
-        batch: Arc<Batch>,
-        outbox: Box<Outbox>,
-        ready: pond::Ready,
-        now: Instant,
-    ) -> Started {
-        let kind = &self.kinds[id.index()];
-        if kind.loaded.way == Way::Fiber {
-            self.calls.add(Suspended::new(
-                id,
-                kind,
-                ready,
-                batch,
-                outbox,
-                now,
-                &self.shell.unpark,
-            ));
-            return match self.resume_one(self.calls.last(), now) {
-                Some(ended) => Started::Ended(ended),
-                None => Started::Suspended,
-            };
-        }
-        let done = call::direct(kind, ready, &batch, outbox);
+    /// Calls an instance on this stack. Reads the clock once, at the end.
+    fn call(&mut self, call: Call, ready: Ready, now: Instant) -> Started {
+        let kind = &self.kinds[call.handler.index()];
+        let mut done = call::direct(kind, ready, &call.batch, call.outbox);
+        let at = (self.shell.clock)();
+        let overran = kind.bounds.sliced && done.interrupted();
         self.pond.put_used(done.used);
+        if overran {
+            done.outbox.discard();
+            let outbox = done.outbox;
+            return Started::Overran(Call { outbox, ..call }, at);
+        }
         Started::Ended(Ended {
-            handler: id,
-            batch,
+            handler: call.handler,
+            batch: call.batch,
             outbox: done.outbox,
             result: done.result,
-            at: (self.shell.clock)(),
+            took: at.saturating_duration_since(now),
+            at,
         })
     }
 
+    /// Calls an instance on a fiber, up to where it waits, ends or gives the shard back.
+    fn suspend(&mut self, mut call: Call, ready: Ready, now: Instant) -> Started {
+        let kind = &self.kinds[call.handler.index()];
+        if call.way == Way::Direct {
+            // Its shard did not expect it to outlive the turn, and left its messages in the buffers that they came in.
+            let messages = &mut exclusive(&mut call.batch).messages;
+            messages.iter_mut().for_each(Message::detach);
+        }
+        let suspended = Suspended::new(call, kind, ready, now, &self.shell.unpark);
+        let place = self.calls.add(suspended);
+        match self.poll(place) {
+            Some(ended) => Started::Ended(ended),
+            None => Started::Suspended,
+        }
+    }
+
     /// Polls one suspended call: its end, if it has come to it.
-    fn resume_one(&mut self, index: usize, now: Instant) -> Option<Ended> {
-        let ended = self.calls.poll(index, now, &mut self.pond);
-        self.shell
-            .metrics
-            .calls_suspended
-            .set(self.calls.len() as u64);
-        let mut ended = ended?;
-        ended.at = (self.shell.clock)();
-        Some(ended)
+    fn poll(&mut self, place: usize) -> Option<Ended> {
+        let ended = self.calls.poll(place, self.shell.clock, &mut self.pond);
+        let suspended = &self.shell.metrics.calls_suspended;
+        suspended.set(self.calls.len() as u64);
+        ended
     }
 }
 
 impl Guest for ShardGuests {
-    fn start(
-        &mut self,
-        id: HandlerId,
-        batch: Arc<Batch>,
-        outbox: Box<Outbox>,
-        now: Instant,
-    ) -> Started {
-        match self.pond.take(id, &self.kinds[id.index()]) {
-            Taken::Ready(ready) => self.call(id, batch, outbox, ready, now),
-            Taken::NoSlot => Started::NoSlot(batch, outbox),
-            Taken::Failed(fault) => Started::Ended(Ended {
-                handler: id,
-                batch,
-                outbox,
+    fn start(&mut self, call: Call, now: Instant) -> Started {
+        let kind = &self.kinds[call.handler.index()];
+        let way = kind.way(call.way);
+        match (self.pond.take(call.handler, kind), way) {
+            (Taken::Ready(ready), Way::Direct) => self.call(call, ready, now),
+            (Taken::Ready(ready), Way::Fiber) => self.suspend(call, ready, now),
+            (Taken::NoSlot, _) => Started::NoSlot(call),
+            (Taken::Failed(fault), _) => Started::Ended(Ended {
+                handler: call.handler,
+                batch: call.batch,
+                outbox: call.outbox,
                 result: Err(fault),
+                took: Duration::ZERO,
                 at: (self.shell.clock)(),
             }),
         }
     }
 
-    fn resume(&mut self, now: Instant) -> Option<Ended> {
-        while let Some(index) = self.calls.next_due(now) {
-            if let Some(ended) = self.resume_one(index, now) {
-                return Some(ended);
-            }
-        }
-        None
+    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable)) {
+        self.calls.runnable(now, mark);
     }
 
-    fn may_start(&self, id: HandlerId) -> bool {
+    fn resume(&mut self, id: HandlerId, now: Instant) -> Option<Ended> {
+        let place = self.calls.next(id, now)?;
+        self.poll(place)
+    }
+
+    fn may_start(&self, id: HandlerId, way: Way) -> bool {
         let kind = &self.kinds[id.index()];
-        kind.loaded.way == Way::Direct
-            || self.calls.room(id, kind.profile.limits.suspended_calls_max)
+        match kind.way(way) {
+            Way::Direct => self.calls.room_beside(id),
+            Way::Fiber => self.calls.room(id, kind.limits().suspended_calls_max),
+        }
     }
 
     fn tend(&mut self, idle: bool) -> bool {
@@ -278,15 +290,7 @@ impl Guest for ShardGuests {
     }
 
     fn set_limits(&mut self, id: HandlerId, limits: &HandlerLimits) {
-        let kind = &mut self.kinds[id.index()];
-        let old = &*kind.profile;
-        kind.profile = Arc::new(Profile {
-            name: old.name.clone(),
-            limits: limits.clone(),
-            grants: old.grants.clone(),
-            port: Arc::clone(&old.port),
-            wasi: old.wasi,
-        });
+        self.kinds[id.index()].set_limits(limits);
     }
 
     fn due(&self) -> Option<Instant> {
@@ -315,6 +319,11 @@ impl Guests {
     /// Whether this handler's component imports WASI.
     pub(crate) fn has_wasi(&self, id: HandlerId) -> bool {
         self.loaded[id.index()].wasi
+    }
+
+    /// SHA-256 of this handler's component.
+    pub(crate) fn digest(&self, id: HandlerId) -> &str {
+        &self.loaded[id.index()].digest
     }
 
     /// How this handler's component is called.

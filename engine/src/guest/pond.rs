@@ -11,7 +11,6 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Instance;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
-use super::component::Way;
 use super::handles::HANDLES_MAX;
 use super::host::Host;
 use super::{Kind, fault};
@@ -19,6 +18,7 @@ use crate::limits::HOST_CALL_BYTES_MAX;
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outcome::{Fault, FaultKind};
+use crate::slice::Way;
 
 /// An instance with the store it lives in: one that has never been called, unless it waits to be dropped.
 pub(crate) struct Ready {
@@ -200,13 +200,13 @@ impl Pond {
     }
 }
 
-/// Makes an instance. Its start functions run under the handler's deadline.
+/// Makes an instance, the way that its component's imports ask for. Its start functions run under the handler's deadline.
 fn make(engine: &Engine, kind: &Kind) -> Result<Ready, Unmade> {
     let mut store = Store::new(engine, Host::new(&kind.profile));
     store.limiter(|host| &mut host.meter);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(HANDLES_MAX);
-    store.set_epoch_deadline(kind.deadline_ticks());
+    store.set_epoch_deadline(kind.bounds.start);
     let made = match kind.loaded.way {
         Way::Direct => kind.loaded.pre.instantiate(&mut store),
         Way::Fiber => at_once(kind.loaded.pre.instantiate_async(&mut store)),

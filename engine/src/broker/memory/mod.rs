@@ -70,6 +70,8 @@ struct ShardPort {
     unpark: Arc<dyn Unpark>,
     /// A load a handler.
     in_flight: Box<[Padded]>,
+    /// The load of all, where [`Memory::shard_bound`] is.
+    in_flight_all: Padded,
     /// Messages that this shard's guests have sent to handlers; only this shard adds.
     forwarded: Padded,
 }
@@ -127,6 +129,8 @@ pub(crate) struct Memory {
     generation: AtomicU64,
     shards: Box<[ShardPort]>,
     bounds: Box<[Bound]>,
+    /// What all handlers together may have in flight on a shard, where that is less than what each may have added up.
+    shard_bound: Option<Bound>,
     spread: Spread,
     subscription_messages_max: usize,
     subscriptions_max: usize,
@@ -162,6 +166,7 @@ impl Memory {
                         inbox,
                         unpark,
                         in_flight,
+                        in_flight_all: Padded::default(),
                         forwarded: Padded::default(),
                     },
                     receiver,
@@ -185,6 +190,7 @@ impl Memory {
             control: Mutex::new(control),
             generation: AtomicU64::new(0),
             shards: shards.into(),
+            shard_bound: limits.shard_bound(&bounds),
             bounds,
             spread,
             subscription_messages_max: limits.subscription_messages_max,

@@ -71,7 +71,7 @@ impl Memory {
             message,
             handlers: Handlers::new(ids),
         };
-        let mut why = "a handler has as much in flight as it may have";
+        let mut why = "a handler, or its shard, has as much in flight as it may have";
         for shard in (0..tries).map(|step| (first + step) % count) {
             if !self.admit(shard, ids, load) {
                 continue;
@@ -107,31 +107,56 @@ impl Memory {
         (hash % self.shards.len() as u64) as usize
     }
 
-    /// Takes room for a message in each of its handlers on a shard: in all or none.
+    /// Takes room for a message on a shard, in each of its handlers and in all of them together: everywhere or nowhere.
     fn admit(&self, shard: usize, ids: &[HandlerId], load: Load) -> bool {
         for (taken, id) in ids.iter().enumerate() {
             let before = self
                 .load(shard, *id)
                 .fetch_add(load.raw(), Ordering::SeqCst);
             if !Load::from_raw(before + load.raw()).within(self.bounds[id.index()]) {
-                self.release(shard, &ids[..=taken], load);
+                self.release_handlers(shard, &ids[..=taken], load);
                 return false;
             }
         }
-        true
+        let Some(bound) = self.shard_bound else {
+            return true;
+        };
+        let all = load.times(ids.len());
+        let before = self.shards[shard]
+            .in_flight_all
+            .0
+            .fetch_add(all.raw(), Ordering::SeqCst);
+        let within = Load::from_raw(before + all.raw()).within(bound);
+        if !within {
+            self.release(shard, ids, load);
+        }
+        within
     }
 
     /// Returns room.
     fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
+        self.release_handlers(shard, ids, load);
+        self.release_shard(shard, load.times(ids.len()));
+    }
+
+    fn release_handlers(&self, shard: usize, ids: &[HandlerId], load: Load) {
         for id in ids {
             self.load(shard, *id)
                 .fetch_sub(load.raw(), Ordering::SeqCst);
         }
     }
 
+    fn release_shard(&self, shard: usize, all: Load) {
+        if self.shard_bound.is_some() {
+            let total = &self.shards[shard].in_flight_all.0;
+            total.fetch_sub(all.raw(), Ordering::SeqCst);
+        }
+    }
+
     /// Returns the room of messages that are settled for good.
     pub(super) fn settled(&self, shard: usize, id: HandlerId, load: Load) {
         self.load(shard, id).fetch_sub(load.raw(), Ordering::SeqCst);
+        self.release_shard(shard, load);
     }
 
     /// Takes room for what a guest has sent, whether there is any: [`Port::admits`] was asked when it was sent, so that the
@@ -143,17 +168,24 @@ impl Memory {
             self.load(shard, *id)
                 .fetch_add(load.raw(), Ordering::SeqCst);
         }
+        if self.shard_bound.is_some() {
+            let total = &self.shards[shard].in_flight_all.0;
+            total.fetch_add(load.times(ids.len()).raw(), Ordering::SeqCst);
+        }
     }
 
-    /// Hands a message to the subscriptions of its route.
-    pub(super) fn deliver(&self, route: &Route, message: &Message) {
+    /// Hands a message to the subscriptions of its route: how many took it.
+    pub(super) fn deliver(&self, route: &Route, message: &Message) -> usize {
+        let mut taken = 0;
         for queue in &route.subscriptions {
             let mut message = message.clone();
             message.detach();
-            if !queue.push(message) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+            match queue.push(message) {
+                true => taken += 1,
+                false => drop(self.dropped.fetch_add(1, Ordering::Relaxed)),
             }
         }
+        taken
     }
 
     /// Counts messages that nobody listened for.
@@ -191,14 +223,21 @@ impl Port for ShardSide {
             Spread::Any => self.shard,
             Spread::Subject => broker.owner(subject),
         };
+        let one_more = |load: &std::sync::atomic::AtomicU64, bound| {
+            let load = load.load(Ordering::Acquire);
+            Load::from_raw(load + Load::one(0).raw()).within(bound)
+        };
+        let all = &broker.shards[shard].in_flight_all.0;
+        let all_full = broker
+            .shard_bound
+            .is_some_and(|bound| !one_more(all, bound));
         let full = |id: &HandlerId| {
-            let load = broker.load(shard, *id).load(Ordering::Acquire);
-            !Load::from_raw(load + Load::one(0).raw()).within(broker.bounds[id.index()])
+            all_full || !one_more(broker.load(shard, *id), broker.bounds[id.index()])
         };
         let mut last = self.last.lock();
         match last.find(&broker.routes, subject).handlers.iter().any(full) {
             true => Err(Refusal::Full(
-                "a handler of this subject has as much in flight as it may have",
+                "a handler of this subject, or its shard, has as much in flight as it may have",
             )),
             false => Ok(()),
         }

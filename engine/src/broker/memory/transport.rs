@@ -11,6 +11,7 @@ use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
 use crate::config::Spread;
+use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
@@ -118,6 +119,26 @@ impl MemoryTransport {
         }
     }
 
+    /// Hands a message that this shard sends to whoever listens: how many take it.
+    fn route(&mut self, mut message: Message, now: Instant) -> usize {
+        message.arrived = Some(now);
+        let subject = message.subject();
+        if subject.starts_with(INBOX) {
+            return usize::from(self.broker.requests.reply(&message));
+        }
+        let route = self.last.find(&self.broker.routes, subject);
+        if route.handlers.is_empty() && route.subscriptions.is_empty() {
+            self.unrouted += 1;
+            return 0;
+        }
+        let taken = self.broker.deliver(route, &message) + route.handlers.len();
+        if !route.handlers.is_empty() {
+            let handlers = Handlers::new(&route.handlers);
+            self.forward(message, handlers);
+        }
+        taken
+    }
+
     /// Puts a message of a guest of this shard on its way to handlers.
     fn forward(&mut self, message: Message, handlers: Handlers) {
         let shard = match self.broker.spread {
@@ -198,23 +219,20 @@ impl Transport for MemoryTransport {
         }
     }
 
-    fn send(&mut self, mut message: Message, now: Instant) {
-        message.arrived = Some(now);
-        let subject = message.subject();
-        if subject.starts_with(INBOX) {
-            self.broker.requests.reply(&message);
-            return;
+    fn send(&mut self, message: Message, _: SendId, now: Instant) -> Sent {
+        self.route(message, now);
+        Sent::Done
+    }
+
+    fn send_letter(&mut self, message: Message, _: SendId, now: Instant) -> Sent {
+        match self.route(message, now) {
+            0 => Sent::Refused("nobody took it".into()),
+            _ => Sent::Done,
         }
-        let route = self.last.find(&self.broker.routes, subject);
-        if route.handlers.is_empty() && route.subscriptions.is_empty() {
-            self.unrouted += 1;
-            return;
-        }
-        self.broker.deliver(route, &message);
-        if !route.handlers.is_empty() {
-            let handlers = Handlers::new(&route.handlers);
-            self.forward(message, handlers);
-        }
+    }
+
+    fn report(&mut self, _: Instant) -> Option<Report> {
+        None
     }
 
     fn update(&mut self, handler: HandlerId, update: GuestConfiguration) {

@@ -1,0 +1,321 @@
+//! Batches between release and settlement: their sends are out, and some are not confirmed yet.
+//!
+//! Owns the way released → confirmed → settled. An input is settled only after every send of its batch that needs it has been
+//! confirmed; the shard goes on meanwhile. Pure: handed the time and what the transport reports.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::message::{HandlerId, Message};
+use crate::outbox::Mark;
+use crate::outcome::Fault;
+
+/// One released send, by which the transport reports what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SendId {
+    /// The release it belongs to.
+    pub(crate) release: u64,
+    /// Its place among the sends of its release.
+    pub(crate) index: u32,
+}
+
+/// Why a send is not known to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// Its taker said no, for this reason.
+    Refused(String),
+    /// The connection was lost, or nothing was heard in time: it may be stored or not.
+    Disconnected,
+}
+
+/// What became of a send at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It needs no confirmation.
+    Done,
+    /// Its confirmation, or its failure, will be reported.
+    #[allow(
+        dead_code,
+        reason = "what is sent in process is there at once; the simulator's sends are not"
+    )]
+    Pending,
+    /// It was refused, for this reason.
+    Refused(String),
+}
+
+/// What the transport reports of a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) id: SendId,
+    pub(crate) result: Result<(), Unsent>,
+}
+
+/// What waits for confirmation.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// The inputs of a successful call, with what its guest said of each.
+    Inputs(Vec<(Message, Option<Mark>)>),
+    /// A message that was given up on, whose dead letter is out.
+    Letter(Letter),
+}
+
+/// A message on its way to the dead letters.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) message: Message,
+    /// The fault of its last call.
+    pub(crate) fault: Fault,
+    /// Times that its letter was not taken.
+    pub(crate) refusals: u32,
+}
+
+/// A release that is not settled yet.
+#[derive(Debug)]
+pub(crate) struct Release {
+    handler: HandlerId,
+    held: Held,
+    /// Why a send of it failed: of several reasons the first.
+    unsent: Option<Unsent>,
+    /// Sends that nothing was heard of, by their place.
+    pending: Pending,
+    until: Instant,
+}
+
+impl Release {
+    /// What is held until these sends are reported, or `until`.
+    pub(crate) fn new(
+        handler: HandlerId,
+        held: Held,
+        pending: Pending,
+        unsent: Option<Unsent>,
+        until: Instant,
+    ) -> Self {
+        Self {
+            handler,
+            held,
+            unsent,
+            pending,
+            until,
+        }
+    }
+
+    /// Whether nothing more is to be reported of it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whose it is, what was held, and why not all of it was sent.
+    pub(crate) fn into_parts(self) -> (HandlerId, Held, Option<Unsent>) {
+        (self.handler, self.held, self.unsent)
+    }
+}
+
+/// Which sends of a release are to be reported: few releases have more than 64.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Pending {
+    /// Adds a send.
+    pub(crate) fn add(&mut self, index: u32) {
+        let (word, bit) = (index as usize / 64, 1 << (index % 64));
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        debug_assert!(self.words[word] & bit == 0, "a send is added once");
+        self.words[word] |= bit;
+        self.count += 1;
+    }
+
+    /// Takes one out. Whether it was in: a report that comes twice counts once.
+    fn take(&mut self, index: u32) -> bool {
+        let (word, bit) = (index as usize / 64, 1 << (index % 64));
+        let Some(word) = self.words.get_mut(word).filter(|word| **word & bit != 0) else {
+            return false;
+        };
+        *word &= !bit;
+        self.count -= 1;
+        true
+    }
+
+    /// Whether nothing is to be reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The releases of one shard that are not settled yet, in order of their making. Bounded by each handler's
+/// `unconfirmed_batches_max`, and by admission for dead letters.
+#[derive(Debug, Default)]
+pub(crate) struct Releases {
+    /// A place a release from `first` on; empty once it is settled.
+    open: VecDeque<Option<Release>>,
+    first: u64,
+    count: usize,
+    /// No release is overdue before.
+    earliest: Option<Instant>,
+}
+
+impl Releases {
+    /// The number that the next release has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.first + self.open.len() as u64
+    }
+
+    /// Keeps a release, whose number was [`Releases::next_id`], until its pending sends are reported, or its time is over.
+    pub(crate) fn keep(&mut self, release: Release) {
+        assert!(
+            !release.is_over(),
+            "a release without pending sends is settled at once"
+        );
+        let until = release.until;
+        self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
+        self.count += 1;
+        self.open.push_back(Some(release));
+    }
+
+    /// Releases that are open.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Takes a report in: the release, if it was the last that was missing. Unknown and repeated reports change nothing.
+    pub(crate) fn report(&mut self, report: Report) -> Option<Release> {
+        let place = usize::try_from(report.id.release.checked_sub(self.first)?).ok()?;
+        let release = self.open.get_mut(place)?.as_mut()?;
+        if !release.pending.take(report.id.index) {
+            return None;
+        }
+        if let Err(why) = report.result {
+            release.unsent.get_or_insert(why);
+        }
+        let done = release.is_over();
+        done.then(|| self.close(place)).flatten()
+    }
+
+    /// A release that waited too long: it counts as disconnected.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Release> {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return None;
+        }
+        let late = |release: &Option<Release>| release.as_ref().is_some_and(|r| r.until <= now);
+        if let Some(place) = self.open.iter().position(late) {
+            let mut release = self.close(place)?;
+            release.unsent.get_or_insert(Unsent::Disconnected);
+            return Some(release);
+        }
+        self.earliest = self.open.iter().flatten().map(|r| r.until).min();
+        None
+    }
+
+    /// When the next release may be overdue.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.earliest.filter(|_| self.count > 0)
+    }
+
+    fn close(&mut self, place: usize) -> Option<Release> {
+        let release = self.open[place].take();
+        self.count -= usize::from(release.is_some());
+        while self.open.front().is_some_and(Option::is_none) {
+            self.open.pop_front();
+            self.first += 1;
+        }
+        release
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn keep(releases: &mut Releases, sends: u32, until: Instant) -> u64 {
+        let id = releases.next_id();
+        let mut pending = Pending::default();
+        (0..sends).for_each(|index| pending.add(index));
+        let held = Held::Inputs(Vec::new());
+        releases.keep(Release::new(HandlerId(0), held, pending, None, until));
+        id
+    }
+
+    fn report(release: u64, index: u32, result: Result<(), Unsent>) -> Report {
+        let id = SendId { release, index };
+        Report { id, result }
+    }
+
+    #[test]
+    fn a_release_is_over_with_its_last_report_and_a_repeated_one_counts_once() {
+        let start = crate::testing::start();
+        let mut r = Releases::default();
+        let id = keep(&mut r, 100, start + MS);
+        for index in 0..99 {
+            assert!(r.report(report(id, index, Ok(()))).is_none());
+            assert!(r.report(report(id, index, Ok(()))).is_none(), "again");
+        }
+        let (_, _, unsent) = r
+            .report(report(id, 99, Ok(())))
+            .expect("the last")
+            .into_parts();
+        assert_eq!(unsent, None);
+        assert!(r.report(report(id, 99, Ok(()))).is_none(), "it is gone");
+        assert!(
+            r.report(report(id + 7, 0, Ok(()))).is_none(),
+            "there never was such a one"
+        );
+        assert_eq!((r.len(), r.due()), (0, None));
+    }
+
+    #[test]
+    fn one_refusal_is_kept_until_all_is_known() {
+        let start = crate::testing::start();
+        let mut r = Releases::default();
+        let id = keep(&mut r, 2, start + MS);
+        assert!(
+            r.report(report(id, 0, Err(Unsent::Refused("full".into()))))
+                .is_none()
+        );
+        let over = r.report(report(id, 1, Ok(()))).expect("the last");
+        assert_eq!(over.into_parts().2, Some(Unsent::Refused("full".into())));
+    }
+
+    #[test]
+    fn what_is_not_heard_of_in_time_counts_as_disconnected() {
+        let start = crate::testing::start();
+        let mut r = Releases::default();
+        keep(&mut r, 1, start + 2 * MS);
+        keep(&mut r, 1, start + MS);
+        assert_eq!(r.due(), Some(start + MS));
+        assert!(r.overdue(start + MS - Duration::from_nanos(1)).is_none());
+        let over = r.overdue(start + MS).expect("the second");
+        assert_eq!(over.into_parts().2, Some(Unsent::Disconnected));
+        assert!(r.overdue(start + MS).is_none());
+        assert_eq!((r.len(), r.due()), (1, Some(start + 2 * MS)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_release_is_over_once(sends in prop::collection::vec(1u32..100, 1..40), order in prop::collection::vec(any::<prop::sample::Index>(), 0..6_000)) {
+            let start = crate::testing::start();
+            let mut r = Releases::default();
+            let mut ids = Vec::new();
+            for n in &sends {
+                let id = keep(&mut r, *n, start + MS);
+                ids.extend((0..*n).map(|index| (id, index)));
+            }
+            let mut over = 0;
+            for pick in order {
+                let (id, index) = ids[pick.index(ids.len())];
+                over += usize::from(r.report(report(id, index, Ok(()))).is_some());
+            }
+            while r.overdue(start + MS).is_some() {
+                over += 1;
+            }
+            prop_assert_eq!((over, r.len()), (sends.len(), 0));
+        }
+    }
+}

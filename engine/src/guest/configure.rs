@@ -1,0 +1,89 @@
+//! Calling `configure`, at the start: in an instance of its own, on the thread that starts the engine.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use wasmtime::Engine;
+
+use super::Kind;
+use super::call::outcome;
+use super::contract::Contract;
+use super::contract::messaging::{self, Handles, Resources};
+use super::pond::{self, Ready};
+use super::suspended::slice;
+use super::wait::Wait;
+use crate::clock;
+use crate::outbox::GuestConfiguration;
+use crate::outcome::{Fault, FaultKind};
+use crate::port::Unpark;
+
+/// Wakes the thread that configures a handler.
+struct Caller(std::thread::Thread);
+
+impl Unpark for Caller {
+    fn unpark(&self) {
+        self.0.unpark();
+    }
+}
+
+/// Calls `configure` and waits for its end, on this thread. It runs alone, so that its running time is wall time: the shorter
+/// of its two deadlines ends it.
+pub(crate) fn configure(engine: &Engine, kind: &Kind) -> Result<GuestConfiguration, Fault> {
+    let ready = pond::make_one(engine, kind)?;
+    let begun = clock::now();
+    let wait = Wait::new(begun, Arc::new(Caller(std::thread::current())));
+    let running = running(kind, ready, &wait);
+    let limit = kind.limits().deadline.min(kind.limits().wall_deadline);
+    until(begun + limit, &wait, running).unwrap_or_else(|| {
+        Err(Fault::new(
+            FaultKind::Deadline,
+            format!("did not end within {limit:?}"),
+        ))
+    })
+}
+
+type Configuring = Pin<Box<dyn Future<Output = Result<GuestConfiguration, Fault>> + Send>>;
+
+/// The call, on a fiber.
+fn running(kind: &Kind, ready: Ready, wait: &Arc<Wait>) -> Configuring {
+    let Ready {
+        mut store,
+        instance,
+    } = ready;
+    slice(&mut store, wait);
+    let (contract, exports) = (kind.loaded.contract, kind.loaded.exports);
+    Box::pin(async move {
+        let returned = match contract {
+            Contract::Messaging2023 => {
+                messaging::configure::<Handles>(&mut store, &instance, exports).await
+            }
+            Contract::Messaging010 | Contract::Messaging020Draft => {
+                messaging::configure::<Resources>(&mut store, &instance, exports).await
+            }
+        };
+        outcome(&store, returned)
+    })
+}
+
+/// Polls it until it ends; `None` if it has not by `deadline`.
+fn until(
+    deadline: Instant,
+    wait: &Arc<Wait>,
+    mut running: Configuring,
+) -> Option<Result<GuestConfiguration, Fault>> {
+    let waker = Waker::from(Arc::clone(wait));
+    loop {
+        let now = clock::now();
+        if now >= deadline {
+            return None;
+        }
+        wait.begin(now);
+        if let Poll::Ready(result) = running.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(result);
+        }
+        let due = wait.due().map_or(deadline, |due| due.min(deadline));
+        std::thread::park_timeout(due.saturating_duration_since(now));
+    }
+}

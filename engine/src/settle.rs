@@ -1,0 +1,357 @@
+//! Settling: what the end of a call, or of its sends' confirmation, means for each of its messages.
+//!
+//! The other half of the shard's loop: every message that a call took leaves through [`Shard::finish`], or waits for the
+//! confirmation of its sends, or goes back to its batcher.
+
+use std::time::Instant;
+
+use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Unsent};
+use crate::letter::letter;
+use crate::message::{HandlerId, Message};
+use crate::outbox::{Mark, Outbox, OutboxBound};
+use crate::outcome::{Fault, FaultKind, Outcome};
+use crate::shard::{Ended, Guest, Shard, Transport, exclusive};
+
+/// Dead letters that were not taken, and are sent again at their time. Bounded by admission: their messages are in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Letters {
+    waiting: Vec<(Instant, HandlerId, Letter)>,
+    /// A list to be used again.
+    pub(crate) scratch: Vec<Message>,
+}
+
+impl Letters {
+    /// When the next one is sent again.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.waiting.iter().map(|(due, ..)| *due).min()
+    }
+
+    fn next(&mut self, now: Instant) -> Option<(HandlerId, Letter)> {
+        let place = self.waiting.iter().position(|(due, ..)| *due <= now)?;
+        let (_, id, letter) = self.waiting.swap_remove(place);
+        Some((id, letter))
+    }
+}
+
+impl<G: Guest, T: Transport> Shard<G, T> {
+    /// Settles every message of a call that has ended.
+    pub(crate) fn settle(&mut self, ended: Ended) {
+        let Ended {
+            handler: id,
+            mut batch,
+            mut outbox,
+            result,
+            took,
+            at,
+        } = ended;
+        let overflow = outbox.overflowed().map(|bound| {
+            let OutboxBound {
+                messages_max,
+                bytes_max,
+            } = bound;
+            let detail = format!("sent more than {messages_max} messages or {bytes_max} bytes");
+            Fault::new(FaultKind::Outbox, detail)
+        });
+        let result = overflow.map_or(result, Err);
+        let origin = batch.origin;
+        let handler = &mut self.handlers[id.index()];
+        if result.is_ok() {
+            handler
+                .batcher
+                .observe(batch.messages.len(), batch.bytes, took);
+        }
+        self.note_end(id, result.is_err(), at);
+        let messages = &mut exclusive(&mut batch).messages;
+        match result {
+            Ok(()) => self.succeeded(id, messages, &mut outbox, at),
+            Err(fault) => {
+                self.metrics.faulted(id, fault.kind);
+                tracing::debug!(handler = self.handlers[id.index()].name, messages = messages.len(), %fault, "a call failed");
+                match messages.len() {
+                    1 => messages
+                        .drain(..)
+                        .for_each(|m| self.attempt(id, m, fault.clone(), at)),
+                    _ => self.split(id, exclusive(&mut batch), at),
+                }
+            }
+        }
+        self.handlers[id.index()].batcher.ended(origin);
+        assert!(
+            batch.messages.is_empty(),
+            "every message of a call is settled"
+        );
+        outbox.discard();
+        self.spare.push((batch, outbox));
+    }
+
+    /// Notes whether a call failed; pauses a handler that fails at nearly everything.
+    fn note_end(&mut self, id: HandlerId, failed: bool, at: Instant) {
+        let handler = &mut self.handlers[id.index()];
+        let metrics = self.metrics.handler(id);
+        if handler.pausing.ended(failed, at) {
+            metrics.pauses.add(1);
+            metrics.paused.set(1);
+            handler.paused = true;
+            let until = handler.pausing.until(at);
+            let length = until.map(|until| until.saturating_duration_since(at));
+            tracing::warn!(
+                handler = handler.name,
+                ?length,
+                "nearly all its calls fail: it is paused"
+            );
+        } else if handler.paused && !failed {
+            metrics.paused.set(0);
+            handler.paused = false;
+        }
+    }
+
+    /// Releases what the call held, then settles its messages as the guest said, or else as handled: at once, or when the sends
+    /// that need it are confirmed.
+    fn succeeded(
+        &mut self,
+        id: HandlerId,
+        messages: &mut Vec<Message>,
+        outbox: &mut Outbox,
+        at: Instant,
+    ) {
+        self.metrics.handler(id).sent.add(outbox.len() as u64);
+        let release = self.releases.next_id();
+        let (mut pending, mut unsent, mut index) = (Pending::default(), None, 0);
+        outbox.release(|message| {
+            match self.transport.send(message, SendId { release, index }, at) {
+                Sent::Done => {}
+                Sent::Pending => pending.add(index),
+                Sent::Refused(why) => drop(unsent.get_or_insert(Unsent::Refused(why))),
+            }
+            index += 1;
+        });
+        if let Some(update) = outbox.take_update() {
+            self.transport.update(id, update);
+        }
+        if pending.is_empty() && unsent.is_none() {
+            for (index, message) in messages.drain(..).enumerate() {
+                self.handled(id, message, outbox.mark(index), at);
+            }
+            return;
+        }
+        let inputs = messages.drain(..).enumerate().map(|(index, mut message)| {
+            message.detach();
+            (message, outbox.mark(index))
+        });
+        let held = Held::Inputs(inputs.collect());
+        self.handlers[id.index()].unconfirmed += 1;
+        self.keep(id, held, pending, unsent, at);
+    }
+
+    /// Keeps a release until it is confirmed; one of which nothing is to be heard is over at once.
+    fn keep(
+        &mut self,
+        id: HandlerId,
+        held: Held,
+        pending: Pending,
+        unsent: Option<Unsent>,
+        at: Instant,
+    ) {
+        let until = at + self.handlers[id.index()].confirm_wait_max;
+        let release = Release::new(id, held, pending, unsent, until);
+        match release.is_over() {
+            true => self.confirmed(release, at),
+            false => self.releases.keep(release),
+        }
+        self.metrics.unconfirmed.set(self.releases.len() as u64);
+    }
+
+    /// Settles what has been confirmed, refused or given up waiting for; sends dead letters again whose time has come.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        while let Some(report) = self.transport.report(now) {
+            if let Some(release) = self.releases.report(report) {
+                self.confirmed(release, now);
+            }
+        }
+        while let Some(release) = self.releases.overdue(now) {
+            self.confirmed(release, now);
+        }
+        while let Some((id, letter)) = self.letters.next(now) {
+            self.send_letter(id, letter, now);
+        }
+    }
+
+    /// Settles the messages of a release of which everything is known.
+    fn confirmed(&mut self, release: Release, at: Instant) {
+        let (id, held, unsent) = release.into_parts();
+        self.metrics.unconfirmed.set(self.releases.len() as u64);
+        match held {
+            Held::Inputs(inputs) => {
+                self.handlers[id.index()].unconfirmed -= 1;
+                self.inputs_confirmed(id, inputs, unsent, at);
+            }
+            Held::Letter(letter) => self.letter_confirmed(id, letter, unsent, at),
+        }
+        // There may be room again, or messages that waited behind one that is settled now.
+        self.queue(id, at);
+    }
+
+    /// All confirmed: settled as the guest said. One refused: the fault of the one input, or of one unknown among several, which
+    /// are then called alone. Connection lost: all are handled again, and that is no attempt.
+    fn inputs_confirmed(
+        &mut self,
+        id: HandlerId,
+        inputs: Vec<(Message, Option<Mark>)>,
+        unsent: Option<Unsent>,
+        at: Instant,
+    ) {
+        let alone = inputs.len() == 1;
+        if let Some(why) = &unsent {
+            self.metrics.handler(id).unsent.add(1);
+            tracing::warn!(
+                handler = self.handlers[id.index()].name,
+                ?why,
+                "a send was not confirmed"
+            );
+        }
+        for (mut message, mark) in inputs {
+            match &unsent {
+                None => self.handled(id, message, mark, at),
+                Some(Unsent::Refused(why)) if alone => {
+                    self.attempt(id, message, Fault::new(FaultKind::Refused, why), at);
+                }
+                Some(Unsent::Refused(_)) => self.call_alone(id, &mut vec![message], at),
+                Some(Unsent::Disconnected) => {
+                    message.alone |= self.handlers[id.index()].batcher.is_ordered();
+                    self.again(id, message, 1, at);
+                }
+            }
+        }
+    }
+
+    /// Settles a message of a successful call as its guest said.
+    fn handled(&mut self, id: HandlerId, message: Message, mark: Option<Mark>, at: Instant) {
+        match mark {
+            None | Some(Mark::Completed) => self.finish(id, message, Outcome::Ack, at),
+            Some(Mark::Abandoned) => self.attempt(id, message, abandoned(), at),
+        }
+    }
+
+    /// A fault of several messages has an unknown cause: they are split until it stands alone, and that is nobody's attempt.
+    fn split(&mut self, id: HandlerId, batch: &mut crate::batch::Batch, at: Instant) {
+        self.metrics.handler(id).splits.add(1);
+        if !self.handlers[id.index()].batcher.split(batch, at) {
+            self.call_alone(id, &mut batch.messages, at);
+        }
+    }
+
+    /// Has messages called again, each alone. Where order is kept they wait here, at once and in order.
+    pub(crate) fn call_alone(&mut self, id: HandlerId, messages: &mut Vec<Message>, at: Instant) {
+        let ordered = self.handlers[id.index()].batcher.is_ordered();
+        for mut message in messages.drain(..) {
+            message.alone = true;
+            match ordered {
+                true => self.handlers[id.index()].batcher.push(message),
+                false => self.again(id, message, 1, at),
+            }
+        }
+    }
+
+    /// Gives a message back to be delivered again after the delay of so many attempts.
+    fn again(&mut self, id: HandlerId, message: Message, attempts: u32, at: Instant) {
+        let delay = self.handlers[id.index()]
+            .policy
+            .delay(attempts, &mut self.jitter);
+        self.finish(id, message, Outcome::Nak(delay), at);
+    }
+
+    /// Counts a fault of a message alone: it is called again after a delay, or given up on.
+    fn attempt(&mut self, id: HandlerId, mut message: Message, fault: Fault, at: Instant) {
+        message.attempts = message.attempts.saturating_add(1);
+        message.alone = true;
+        let handler = &self.handlers[id.index()];
+        let outcome = handler
+            .policy
+            .outcome(Some(fault.kind), message.attempts, &mut self.jitter);
+        let Outcome::Term(_) = outcome else {
+            return self.finish(id, message, outcome, at);
+        };
+        let (name, attempts) = (&handler.name, message.attempts);
+        tracing::warn!(handler = name, ?message, attempts, %fault, "a message was given up on");
+        message.detach();
+        self.handlers[id.index()].batcher.retry(&message);
+        let refusals = 0;
+        self.send_letter(
+            id,
+            Letter {
+                message,
+                fault,
+                refusals,
+            },
+            at,
+        );
+    }
+
+    /// Sends the dead letter of a message that was given up on; without one, the message is terminated.
+    fn send_letter(&mut self, id: HandlerId, dead: Letter, at: Instant) {
+        let sender = self.handlers[id.index()].letters.as_ref();
+        let made =
+            sender.and_then(|sender| letter(&dead.message, &dead.fault, sender, self.wall, at));
+        let Some(made) = made else {
+            return self.finish(id, dead.message, Outcome::Term(dead.fault.kind), at);
+        };
+        let id_of_send = SendId {
+            release: self.releases.next_id(),
+            index: 0,
+        };
+        let (mut pending, mut unsent) = (Pending::default(), None);
+        match self.transport.send_letter(made, id_of_send, at) {
+            Sent::Done => {}
+            Sent::Pending => pending.add(0),
+            Sent::Refused(why) => unsent = Some(Unsent::Refused(why)),
+        }
+        self.keep(id, Held::Letter(dead), pending, unsent, at);
+    }
+
+    /// Terminates a message whose letter is in its place; else the letter is sent again after a delay.
+    fn letter_confirmed(
+        &mut self,
+        id: HandlerId,
+        mut dead: Letter,
+        unsent: Option<Unsent>,
+        at: Instant,
+    ) {
+        let handler = &self.handlers[id.index()];
+        let Some(why) = unsent else {
+            self.metrics.handler(id).dead_lettered.add(1);
+            return self.finish(id, dead.message, Outcome::Term(dead.fault.kind), at);
+        };
+        tracing::warn!(
+            handler = handler.name,
+            ?why,
+            "a dead letter was not taken; it is sent again"
+        );
+        self.metrics.handler(id).unsent.add(1);
+        dead.refusals = dead.refusals.saturating_add(1);
+        let delay = handler.policy.delay(dead.refusals, &mut self.jitter);
+        self.letters.waiting.push((at + delay, id, dead));
+    }
+
+    /// The one way out: a message is settled, or given back to be delivered again.
+    pub(crate) fn finish(
+        &mut self,
+        id: HandlerId,
+        message: Message,
+        outcome: Outcome,
+        at: Instant,
+    ) {
+        let latency = at.saturating_duration_since(message.arrived_or(at));
+        self.metrics.settled(id, outcome, latency);
+        let batcher = &mut self.handlers[id.index()].batcher;
+        match outcome {
+            Outcome::Nak(_) => batcher.retry(&message),
+            _ => batcher.settled(&message),
+        }
+        self.transport.settle(id, message, outcome, at);
+    }
+}
+
+/// What abandoning a message counts as.
+fn abandoned() -> Fault {
+    Fault::new(FaultKind::Abandoned, "the guest abandoned it")
+}

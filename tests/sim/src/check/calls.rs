@@ -1,0 +1,352 @@
+//! Calls: what goes into them, and what follows from how they end.
+
+use std::time::Instant;
+
+use crate::batch::Origin;
+use crate::guest_plan::Course;
+use crate::message::{HandlerId, Message};
+use crate::outbox::Mark;
+use crate::outcome::FaultKind;
+use crate::shard::Call;
+use crate::slice::Way;
+use crate::wire::serial;
+
+use super::sends::Failure;
+use super::{Expect, Ledger, SplitBook, State};
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct CallRecord {
+    pub(crate) handler: HandlerId,
+    /// The ids of its messages.
+    pub(crate) ids: Vec<u64>,
+    pub(crate) origin: Origin,
+    pub(crate) marks: Vec<Option<Mark>>,
+    /// How it ended, if it has.
+    pub(crate) result: Option<Result<(), FaultKind>>,
+    pub(crate) overran: bool,
+    /// Sends that must be released.
+    pub(crate) sends: u32,
+    /// Sends that were.
+    pub(crate) released: u32,
+    /// Sends that are to be confirmed.
+    pub(crate) pending: u32,
+    /// Why one of them failed: of several the first.
+    pub(crate) failure: Option<Failure>,
+    /// Whether its update must come.
+    pub(crate) updates: bool,
+    /// Until when confirmations are waited for.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Ledger {
+    /// The guest refused a call, or said that it would.
+    pub(crate) fn refused(&mut self, id: HandlerId) {
+        self.tally.slots_refused += 1;
+        self.books[id.index()].refused_turn = self.turn;
+    }
+
+    /// A call begins: its number.
+    pub(crate) fn began(&mut self, call: &Call, now: Instant) -> u64 {
+        let (number, batch) = (self.calls.len() as u64, &call.batch);
+        let messages = &batch.messages;
+        self.note(
+            now,
+            "call",
+            [number, u64::from(call.handler.0), messages.len() as u64],
+        );
+        self.check_size(call);
+        self.check_way(call, now);
+        self.check_allowed(call.handler, now);
+        self.count_call(call);
+        for (place, message) in messages.iter().enumerate() {
+            let line = self.delivery(message.id).line as u64;
+            self.note(now, "  with", [message.id, line, call.batch.origin as u64]);
+            self.check_input(call, message);
+            if self.ordered {
+                self.check_order(messages, place);
+            }
+            let keeps = batch.origin == Origin::Split;
+            self.leave_split_unless(keeps, message.id);
+            self.set_state(message.id, State::Called(number));
+            self.delivery(message.id).last = Some(number);
+        }
+        self.calls.push(CallRecord {
+            handler: call.handler,
+            ids: messages.iter().map(|m| m.id).collect(),
+            origin: batch.origin,
+            marks: Vec::new(),
+            result: None,
+            overran: false,
+            sends: 0,
+            released: 0,
+            pending: 0,
+            failure: None,
+            updates: false,
+            until: None,
+        });
+        number
+    }
+
+    fn check_size(&mut self, call: &Call) {
+        let limits = &self.books[call.handler.index()].limits;
+        let (most, most_bytes) = (limits.batch_messages_max, limits.batch_bytes_max);
+        let (count, bytes) = (
+            call.batch.messages.len(),
+            call.batch
+                .messages
+                .iter()
+                .map(Message::bytes)
+                .sum::<usize>(),
+        );
+        self.check(count > 0, || "a call without messages".into());
+        if call.batch.origin == Origin::Fresh {
+            let fits = count == 1 || (count <= most && bytes <= most_bytes);
+            self.check(fits, || {
+                format!("a call of {count} messages, {bytes} bytes; {most}, {most_bytes} may be")
+            });
+        }
+        let alone =
+            call.batch.origin == Origin::Alone || call.batch.messages.iter().any(|m| m.alone);
+        self.check(!alone || count == 1, || {
+            format!("{count} messages in a call of one that must be alone")
+        });
+    }
+
+    fn check_way(&mut self, call: &Call, now: Instant) {
+        let until = self.books[call.handler.index()].fiber_until;
+        let bound = until.is_some_and(|until| now < until);
+        self.check(!bound || call.way == Way::Fiber, || {
+            "a direct call soon after an overrun".into()
+        });
+    }
+
+    /// The handler is not paused, and does not have too many batches unconfirmed.
+    fn check_allowed(&mut self, id: HandlerId, now: Instant) {
+        let most = self.unconfirmed_max(id);
+        let book = &self.books[id.index()];
+        let (unconfirmed, paused) = (
+            book.unconfirmed,
+            book.paused_until.is_some_and(|until| now < until),
+        );
+        self.check(unconfirmed < most, || {
+            format!("a call while {unconfirmed} batches are unconfirmed, {most} may be")
+        });
+        self.check(!paused, || {
+            format!("a call of handler {}, which is paused", id.0)
+        });
+    }
+
+    /// Nearly everything fails (30 calls of the last 32): a pause begins, unless one holds.
+    fn note_history(&mut self, id: HandlerId, failed: bool, now: Instant) {
+        let book = &mut self.books[id.index()];
+        book.history = book.history << 1 | u32::from(failed);
+        let holds = book.paused_until.is_some_and(|until| now < until);
+        let (first, longest) = (book.limits.pause_first, book.limits.pause_max);
+        if !failed || book.history.count_ones() < 30 || holds || book.changed || longest.is_zero() {
+            return;
+        }
+        // It doubles, unless there was a calm as long as the last one.
+        let calm = book
+            .paused_until
+            .is_none_or(|until| now >= until + book.pause);
+        let length = if calm { first } else { book.pause * 2 };
+        book.pause = length.min(longest);
+        book.paused_until = Some(now + book.pause);
+    }
+
+    /// Counts a call that is made of a failed batch, and every other.
+    fn count_call(&mut self, call: &Call) {
+        self.tally.calls += 1;
+        let restarted = self.restarts(call);
+        let book = &mut self.books[call.handler.index()];
+        book.counts.calls += 1;
+        book.counts.called_messages += call.batch.messages.len() as u64;
+        if call.batch.origin != Origin::Split || restarted {
+            return;
+        }
+        self.tally.split_calls += 1;
+        if self.ordered {
+            return;
+        }
+        let Some(split) = &mut book.split else {
+            return self.violate(|| "a part of no failed batch is called".into());
+        };
+        split.calls += 1;
+        let SplitBook { calls, budget, .. } = *split;
+        self.check(calls <= budget, || {
+            format!("{calls} calls of one split batch, {budget} may be")
+        });
+    }
+
+    /// Whether a call is one that overran, made again.
+    fn restarts(&self, call: &Call) -> bool {
+        let ids = call.batch.messages.iter().map(|m| m.id);
+        let last = call
+            .batch
+            .messages
+            .first()
+            .and_then(|m| self.deliveries[m.id as usize - 1].last);
+        let last = last.map(|number| &self.calls[number as usize]);
+        last.is_some_and(|last| last.overran && last.ids.iter().copied().eq(ids))
+    }
+
+    fn check_input(&mut self, call: &Call, message: &Message) {
+        let delivery = self.delivery(message.id);
+        let (state, attempts, alone) = (delivery.state, delivery.attempts, delivery.alone);
+        let same = delivery.handler == call.handler && Some(delivery.serial) == serial(message);
+        let id = message.id;
+        self.check(same, || format!("message {id} is not what came"));
+        self.check(state == State::Queued, || {
+            format!("message {id} is called while it is {state:?}")
+        });
+        let counted = message.attempts;
+        self.check(counted == attempts, || {
+            format!("message {id} counts {counted} attempts, not {attempts}")
+        });
+        self.check(!alone || message.alone, || {
+            format!("message {id} must be alone and is not")
+        });
+    }
+
+    /// No message is called before all earlier ones of its subject are settled, or are before it in its call.
+    fn check_order(&mut self, messages: &[Message], place: usize) {
+        let id = messages[place].id;
+        let line = self.delivery(id).line;
+        let earlier = self.lines[line].range(..id);
+        let overtaken = earlier
+            .copied()
+            .find(|other| !messages[..place].iter().any(|m| m.id == *other));
+        if let Some(other) = overtaken {
+            let state = self.delivery(other).state;
+            self.violate(|| {
+                format!("order: message {id} is called before {other}, which is {state:?}")
+            });
+        }
+    }
+
+    fn leave_split_unless(&mut self, keeps: bool, id: u64) {
+        let delivery = self.delivery(id);
+        if delivery.in_split && !keeps {
+            delivery.in_split = false;
+            let handler = delivery.handler;
+            self.books[handler.index()].in_split -= 1;
+        }
+    }
+
+    /// A direct call overran its slice: nothing of it counts, its messages wait again.
+    pub(crate) fn overran(&mut self, number: u64, now: Instant) {
+        self.note(now, "overran", [number, 0, 0]);
+        self.tally.overruns += 1;
+        let record = &mut self.calls[number as usize];
+        record.overran = true;
+        let (ids, handler) = (record.ids.clone(), record.handler);
+        let stay = now + self.fiber_stay_first;
+        let book = &mut self.books[handler.index()];
+        book.counts.overran += 1;
+        book.fiber_until = Some(stay);
+        ids.into_iter()
+            .for_each(|id| self.set_state(id, State::Queued));
+    }
+
+    /// A call ends.
+    pub(crate) fn ended(&mut self, number: u64, course: &Course, now: Instant) {
+        let verdict = course.verdict();
+        self.note(
+            now,
+            "ended",
+            [number, u64::from(verdict.is_ok()), u64::from(course.sends)],
+        );
+        let record = &mut self.calls[number as usize];
+        record.result = Some(verdict);
+        record.marks.clone_from(&course.marks);
+        let (ids, handler, origin) = (record.ids.clone(), record.handler, record.origin);
+        self.note_history(handler, verdict.is_err(), now);
+        let Err(kind) = verdict else {
+            return self.ended_well(number, course, now);
+        };
+        self.tally.faults += 1;
+        self.books[handler.index()].counts.faults[kind as usize] += 1;
+        match ids.as_slice() {
+            [id] => self.set_state(*id, State::Resolved(Expect::Attempt(kind))),
+            _ => self.failed_together(handler, &ids, origin, now),
+        }
+    }
+
+    fn ended_well(&mut self, number: u64, course: &Course, now: Instant) {
+        self.ended_well.push(number);
+        let record = &mut self.calls[number as usize];
+        (record.sends, record.updates) = (course.sends, course.updates);
+        let (ids, handler) = (record.ids.clone(), record.handler);
+        let book = &mut self.books[handler.index()];
+        record.until = Some(now + book.limits.confirm_wait_max);
+        book.counts.sent += u64::from(course.sends);
+        ids.into_iter()
+            .for_each(|id| self.set_state(id, State::Released(number)));
+        if course.sends == 0 {
+            self.resolve(number, now);
+        }
+    }
+
+    /// A batch of several failed: it must be split as long as that is within its bounds, and be called one by one after.
+    fn failed_together(&mut self, handler: HandlerId, ids: &[u64], origin: Origin, now: Instant) {
+        let book = &mut self.books[handler.index()];
+        book.counts.splits += 1;
+        self.tally.splits += 1;
+        if self.ordered {
+            // Parts mix with what waits behind others there: what follows is not foreseen.
+            return ids.iter().for_each(|id| self.set_state(*id, State::Queued));
+        }
+        let limits = &book.limits;
+        if origin != Origin::Split && book.in_split == 0 {
+            let (budget, until) = (limits.split_calls_max, now + limits.split_time_max);
+            book.split = Some(SplitBook {
+                budget,
+                left: budget,
+                calls: 0,
+                until,
+            });
+        }
+        let split = book
+            .split
+            .as_mut()
+            .expect("a part of a batch comes of splitting");
+        let may = split.left >= 2 && now < split.until;
+        if may {
+            split.left -= 2;
+            for id in ids {
+                self.set_state(*id, State::Queued);
+                self.enter_split(*id);
+            }
+            return;
+        }
+        self.tally.split_ends += 1;
+        ids.iter()
+            .for_each(|id| self.leave_split_unless(false, *id));
+        for id in ids {
+            self.delivery(*id).alone = true;
+            self.set_state(*id, State::Resolved(Expect::Retry));
+        }
+        self.end_split(handler);
+    }
+
+    /// All parts that wait are given back, each message to be called alone.
+    fn end_split(&mut self, handler: HandlerId) {
+        let parts = self.deliveries.iter().zip(1..);
+        let parts =
+            parts.filter(|(d, _)| d.handler == handler && d.in_split && d.state == State::Queued);
+        let ids: Vec<u64> = parts.map(|(_, id)| id).collect();
+        for id in ids {
+            self.delivery(id).alone = true;
+            self.set_state(id, State::Resolved(Expect::Retry));
+        }
+    }
+
+    fn enter_split(&mut self, id: u64) {
+        let delivery = self.delivery(id);
+        if !std::mem::replace(&mut delivery.in_split, true) {
+            let handler = delivery.handler;
+            self.books[handler.index()].in_split += 1;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The simulator's tests: ten thousand runs, and what a run is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use millpond_sim::seeds::{self, Seeds};
+use millpond_sim::stragglers;
+
+/// Seeds that the test command runs.
+const SEEDS: u64 = 10_000;
+
+/// What may never have happened in these runs: nothing yet.
+const RARE: [&str; 0] = [];
+
+#[test]
+fn every_promise_is_kept_in_ten_thousand_runs_and_everything_happens_in_them() {
+    let seeds = Seeds {
+        from: 0,
+        count: SEEDS,
+        time: Duration::ZERO,
+        threads: 2,
+    };
+    let tally = seeds::run(seeds, |_| {}).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{tally}");
+    assert_eq!(tally.seeds, SEEDS);
+    let never = tally
+        .rows()
+        .into_iter()
+        .filter(|(name, count)| *count < 100 && !RARE.contains(name));
+    assert_eq!(
+        never.collect::<Vec<_>>(),
+        [],
+        "some of what runs are for hardly happened"
+    );
+}
+
+#[test]
+fn a_seed_is_one_run_and_another_is_another() {
+    let hashes: Vec<_> = (0..50)
+        .map(|seed| seeds::replay(seed, false).unwrap())
+        .collect();
+    let again: Vec<_> = (0..50)
+        .map(|seed| seeds::replay(seed, false).unwrap())
+        .collect();
+    assert_eq!(hashes, again);
+    let distinct: BTreeSet<_> = hashes.iter().collect();
+    assert_eq!(distinct.len(), hashes.len());
+}
+
+#[test]
+fn a_straggler_in_every_read_buffer_keeps_none() {
+    let found = stragglers::run(500).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(found.buffers, 500);
+    assert!(found.read_bytes > 500 * 60_000, "{found:?}");
+    assert!(found.waiting_most > 450, "{found:?}");
+    assert_eq!(found.kept_most, 0, "{found:?}");
+}
+
+#[test]
+fn the_goals_are_met() {
+    let mut printed = Vec::new();
+    let met = millpond_sim::goals::print(7, &mut printed).unwrap();
+    assert!(met, "{}", String::from_utf8_lossy(&printed));
+}
