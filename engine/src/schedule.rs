@@ -155,17 +155,23 @@ impl Schedule {
     /// What goes next at `now`, if anything may. A handler finishes what it has begun before it begins more, since two calls at once
     /// would only be slower each; but it takes turns with a call that is stuck, which would hold up all its messages.
     pub(crate) fn pick(&mut self, now: Instant) -> Option<Pick> {
-        let begun = |id: HandlerId| {
-            let mut of = self.resumable.iter().filter(|r| r.id == id);
-            of.any(|r| !r.stuck || self.called[id.index()])
-        };
+        let ready = |e: &Entry| !e.passed && e.ready <= now;
+        let resumable = |id: HandlerId| self.resumable.iter().find(|r| r.id == id);
+        let called = |id: HandlerId| self.called[id.index()];
         let calls = || {
-            let ready = self.entries.iter().filter(|e| !e.passed && e.ready <= now);
-            ready
-                .filter(|e| !begun(e.id))
-                .map(|e| (e.due, Pick::Call(e.id)))
+            let held_up = |e: &&Entry| resumable(e.id).is_some_and(|r| !r.stuck || called(e.id));
+            let free = self.entries.iter().filter(|e| ready(e));
+            let free = free.filter(move |e| !held_up(e));
+            free.map(|e| (e.due, Pick::Call(e.id)))
         };
-        let resumes = || self.resumable.iter().map(|r| (r.due, Pick::Resume(r.id)));
+        let resumes = || {
+            let yields = |r: &&Resumable| {
+                let waits = self.entries.get(self.places[r.id.index()] as usize);
+                r.stuck && !called(r.id) && waits.is_some_and(ready)
+            };
+            let free = self.resumable.iter().filter(move |r| !yields(r));
+            free.map(|r| (r.due, Pick::Resume(r.id)))
+        };
         let used = |pick: Pick| self.used[pick.handler().index()];
         let least = calls().chain(resumes()).map(|(_, pick)| used(pick)).min()?;
         let within = calls()
@@ -281,7 +287,7 @@ mod tests {
             s.queue(A, now, now);
             let picks = (0..4).map(|_| {
                 s.begin();
-                s.resumable(A, now + MS, stuck);
+                s.resumable(A, now - MS, stuck);
                 s.pick(now).unwrap()
             });
             picks.collect::<Vec<_>>()
