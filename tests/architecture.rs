@@ -57,7 +57,9 @@ fn the_deciding_parts_are_pure() {
         "pause.rs",
         "penalty.rs",
         "schedule.rs",
+        "seams.rs",
         "slice.rs",
+        "split.rs",
         "subject.rs",
     ];
     let outside = [

@@ -76,9 +76,9 @@ MUTATIONS = [
     (
         "poison-not-alone",
         "a failed batch is called together again",
-        "engine/src/batch.rs",
-        "batch.messages.split_off(batch.messages.len() / 2);",
-        "batch.messages.split_off(0);",
+        "engine/src/split.rs",
+        "batch.split_off(batch.len() / 2);",
+        "batch.split_off(0);",
         "faults::a_poison_message_does_not_harm_its_batch",
     ),
     (

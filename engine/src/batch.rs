@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use crate::cost::CostModel;
 use crate::message::Message;
 use crate::order::Order;
+use crate::split::Parts;
+
+/// How many times as long as expected a call may take before it is taken to be stuck. Picked by hand: others have turns too.
+const STUCK: u32 = 4;
 
 /// How large one call may be, and how long its messages may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,23 +53,12 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// Where they come from.
     pub(crate) origin: Origin,
-}
-
-impl Batch {
-    /// When the oldest of its messages arrived.
-    pub(crate) fn arrived(&self, now: Instant) -> Instant {
-        let arrived = self.messages.iter().map(|m| m.arrived_or(now)).min();
-        arrived.unwrap_or(now)
-    }
-}
-
-/// What is left of splitting failed batches.
-#[derive(Debug)]
-struct Split {
-    calls_left: u32,
-    until: Instant,
-    /// Parts that wait or are being called.
-    open: u32,
+    /// When the first of them is due.
+    pub(crate) due: Option<Instant>,
+    /// What the call is expected to take at most, once something is known.
+    pub(crate) expected: Option<Duration>,
+    /// After how long the call is taken to be stuck: it may not hold up other calls of its handler any more.
+    pub(crate) stuck_after: Duration,
 }
 
 /// The messages of one handler that wait for a call.
@@ -75,15 +68,14 @@ pub(crate) struct Batcher {
     cost: CostModel,
     /// Never in a failed call: may share one with others.
     fresh: VecDeque<Message>,
-    /// Since when the oldest has waited for longer than it should, whenever it was asked.
-    standing: Option<Instant>,
+    /// Since when the oldest has waited for longer than it should, whenever it was asked, and when it was asked last.
+    standing: Option<(Instant, Instant)>,
     /// Of `fresh`, how many from the front hold no buffer but their own.
     detached: usize,
     /// Called alone, so that the cause of a fault stands alone.
     alone: VecDeque<Message>,
-    /// Parts of failed batches, the next one last.
-    parts: Vec<Vec<Message>>,
-    split: Option<Split>,
+    /// Parts of failed batches.
+    parts: Parts,
     /// Whether the last call was of a suspect: then what is fresh goes before the next one.
     suspect_last: bool,
     /// The order of each subject, where it is kept.
@@ -102,8 +94,7 @@ impl Batcher {
             standing: None,
             detached: 0,
             alone: VecDeque::new(),
-            parts: Vec::new(),
-            split: None,
+            parts: Parts::default(),
             suspect_last: false,
             order: ordered.then(Order::default),
         }
@@ -138,8 +129,8 @@ impl Batcher {
 
     /// Messages that wait, those behind others of their subject included.
     pub(crate) fn len(&self) -> usize {
-        let parts: usize = self.parts.iter().map(Vec::len).sum();
-        self.fresh.len() + self.alone.len() + parts + self.order.as_ref().map_or(0, Order::len)
+        let held = self.order.as_ref().map_or(0, Order::len);
+        self.fresh.len() + self.alone.len() + self.parts.messages() + held
     }
 
     /// Whether none could be called.
@@ -149,8 +140,7 @@ impl Batcher {
 
     /// When the message that has waited longest, as far as is known, is due.
     pub(crate) fn due(&self, now: Instant) -> Instant {
-        let first = self.parts.last().and_then(|part| part.first());
-        let heads = [first, self.alone.front(), self.fresh.front()];
+        let heads = [self.parts.first(), self.alone.front(), self.fresh.front()];
         let arrived = heads.into_iter().flatten().map(|m| m.arrived_or(now)).min();
         arrived.unwrap_or(now) + self.bound.budget
     }
@@ -194,16 +184,16 @@ impl Batcher {
             budget,
             ..
         } = self.bound;
-        let sizes = || self.fresh.iter().map(Message::bytes);
+        let sizes = self.fresh.iter().map(Message::bytes);
         let shedding = self
             .stands(now)
             .then(|| self.cost.shedding_call_max(budget));
         let call_max = call_max.into_iter().chain(shedding).min();
-        let count = self
+        let fit = self
             .cost
-            .fit(sizes(), messages_max, bytes_max, left, budget, call_max);
-        assert!(count >= 1 && count <= messages_max.min(self.fresh.len()));
-        (count, sizes().take(count).sum())
+            .fit(sizes, messages_max, bytes_max, left, budget, call_max);
+        assert!(fit.0 >= 1 && fit.0 <= messages_max.min(self.fresh.len()));
+        fit
     }
 
     /// Moves the next call's messages into `batch`, which is empty. In turn: a part of a failed batch, else a message that must
@@ -214,23 +204,33 @@ impl Batcher {
         let yields = self.suspect_last && !self.fresh.is_empty() && self.order.is_none();
         self.suspect_last = suspects && !yields;
         if self.suspect_last {
-            // Where order is kept, what must be alone was before what is left of its batch.
-            let alone_first = self.order.is_some() && !self.alone.is_empty();
-            if let Some(mut part) = self.parts.pop_if(|_| !alone_first) {
-                batch.origin = Origin::Split;
-                batch.messages.append(&mut part);
-            } else {
-                batch.origin = Origin::Alone;
-                batch.messages.extend(self.alone.pop_front());
-            }
-            batch.bytes = batch.messages.iter().map(Message::bytes).sum();
-            return;
+            self.next_suspects(batch);
+        } else {
+            batch.origin = Origin::Fresh;
+            let (count, bytes) = self.fit(now, call_max);
+            batch.bytes = bytes;
+            batch.messages.extend(self.fresh.drain(..count));
+            self.took_fresh(count);
         }
-        batch.origin = Origin::Fresh;
-        let (count, bytes) = self.fit(now, call_max);
-        batch.bytes = bytes;
-        batch.messages.extend(self.fresh.drain(..count));
-        self.took_fresh(count);
+        let budget = self.bound.budget;
+        let first = batch.messages.first();
+        batch.due = first.map(|m| m.arrived_or(now) + budget);
+        batch.expected = self.cost.guarded(batch.messages.len(), batch.bytes);
+        let long = batch.expected.map_or(budget, |expected| expected * STUCK);
+        batch.stuck_after = long.max(budget);
+    }
+
+    /// The next of those that were in a failed call.
+    fn next_suspects(&mut self, batch: &mut Batch) {
+        // Where order is kept, what must be alone was before what is left of its batch.
+        let alone_first = self.order.is_some() && !self.alone.is_empty();
+        if !alone_first && self.parts.next(&mut batch.messages) {
+            batch.origin = Origin::Split;
+        } else {
+            batch.origin = Origin::Alone;
+            batch.messages.extend(self.alone.pop_front());
+        }
+        batch.bytes = batch.messages.iter().map(Message::bytes).sum();
     }
 
     fn took_fresh(&mut self, count: usize) {
@@ -240,7 +240,7 @@ impl Batcher {
     /// Puts a batch back that could not be called: in its old order, before all others.
     pub(crate) fn put_back(&mut self, batch: &mut Batch) {
         match batch.origin {
-            Origin::Split => self.parts.push(std::mem::take(&mut batch.messages)),
+            Origin::Split => self.parts.put_back(&mut batch.messages),
             Origin::Alone => batch
                 .messages
                 .drain(..)
@@ -258,11 +258,6 @@ impl Batcher {
         self.suspect_last = false;
     }
 
-    /// What a call of this batch is expected to take at most, once something is known.
-    pub(crate) fn expected(&self, batch: &Batch) -> Option<Duration> {
-        self.cost.guarded(batch.messages.len(), batch.bytes)
-    }
-
     /// Notes what a call of so many messages and bytes took.
     pub(crate) fn observe(&mut self, messages: usize, bytes: usize, took: Duration) {
         self.cost.observe(messages, bytes, took);
@@ -276,7 +271,11 @@ impl Batcher {
         let patience = self.cost.patience(self.bound.budget);
         let waited = |m: &Message| now.saturating_duration_since(m.arrived_or(now));
         match self.fresh.front().map(waited) {
-            Some(oldest) if oldest > patience => drop(self.standing.get_or_insert(now)),
+            Some(oldest) if oldest > patience => {
+                let fresh = |(_, asked): &(Instant, Instant)| now < *asked + self.bound.budget;
+                let since = self.standing.filter(fresh).map_or(now, |(since, _)| since);
+                self.standing = Some((since, now));
+            }
             Some(oldest) if oldest > patience / 2 => {}
             _ => self.standing = None,
         }
@@ -291,65 +290,36 @@ impl Batcher {
 
     /// Whether the queue has been standing for one budget.
     fn stands(&self, now: Instant) -> bool {
-        let long = |since| now.saturating_duration_since(since) >= self.bound.budget;
+        let long = |(since, _)| now.saturating_duration_since(since) >= self.bound.budget;
         self.standing.is_some_and(long)
     }
 
     /// Splits a batch that failed in two, within bounds. Whether it was; if not, the batch is left with its messages, and those
     /// of all other parts, none of which can be split any more.
     pub(crate) fn split(&mut self, batch: &mut Batch, now: Instant) -> bool {
-        assert!(batch.messages.len() > 1, "one message is not split");
         let bound = self.bound;
-        let split = self.split.get_or_insert(Split {
-            calls_left: bound.split_calls_max,
-            until: now + bound.split_time_max,
-            open: 0,
-        });
-        if split.calls_left < 2 || now >= split.until {
-            self.end_split(batch);
-            return false;
-        }
-        split.calls_left -= 2;
-        split.open += 2;
-        batch.messages.iter_mut().for_each(Message::detach);
-        let second = batch.messages.split_off(batch.messages.len() / 2);
-        self.parts.push(second);
-        self.parts.push(std::mem::take(&mut batch.messages));
-        true
+        self.parts.split(
+            &mut batch.messages,
+            bound.split_calls_max,
+            bound.split_time_max,
+            now,
+        )
     }
 
-    /// Ends splitting that takes too long: moves what is left of it into `batch`. Whether there was anything.
-    pub(crate) fn overdue(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        let late = self.split.as_ref().is_some_and(|split| now >= split.until);
-        if !late || self.parts.is_empty() {
-            return false;
-        }
-        self.end_split(batch);
-        true
+    /// Whether splitting takes too long.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.parts.is_overdue(now)
     }
 
-    fn end_split(&mut self, batch: &mut Batch) {
-        let parts = self.parts.len() as u32;
-        batch.messages.extend(self.parts.drain(..).rev().flatten());
-        self.closed(parts);
+    /// Ends splitting: moves what is left of it into `messages`.
+    pub(crate) fn end_split(&mut self, messages: &mut Vec<Message>) {
+        self.parts.end(messages);
     }
 
     /// Notes that a call of a batch of this origin has ended.
     pub(crate) fn ended(&mut self, origin: Origin) {
         if origin == Origin::Split {
-            self.closed(1);
-        }
-    }
-
-    fn closed(&mut self, parts: u32) {
-        if let Some(split) = &mut self.split {
-            split.open = split
-                .open
-                .checked_sub(parts)
-                .expect("a part is closed once");
-            if split.open == 0 {
-                self.split = None;
-            }
+            self.parts.closed(1);
         }
     }
 
@@ -370,16 +340,8 @@ impl Batcher {
         };
         keep(&mut self.fresh);
         keep(&mut self.alone);
-        for part in &mut self.parts {
-            let mut queue: VecDeque<_> = std::mem::take(part).into();
-            keep(&mut queue);
-            *part = queue.into();
-        }
-        let before = self.parts.len();
-        self.parts.retain(|part| !part.is_empty());
-        let emptied = (before - self.parts.len()) as u32;
+        self.parts.sift(keep);
         self.detached = 0;
-        self.closed(emptied);
     }
 
     /// Notes that a message is settled for good: where order is kept, what waited behind it goes on, before all that is fresh.
@@ -537,7 +499,7 @@ mod tests {
             &[6, 7],
         ];
         assert_eq!(calls, expected);
-        assert!(b.batcher.split.is_none(), "it is over");
+        assert!(!b.batcher.parts.are_open(), "it is over");
     }
 
     /// Splits whatever is called until it may not: calls made, and messages left to be called alone.
@@ -571,7 +533,7 @@ mod tests {
                 assert_eq!((made.min(calls), remain.len()), (made, left), "{max}");
             }
             assert!(
-                b.batcher.split.is_none(),
+                !b.batcher.parts.are_open(),
                 "the next failed batch may be split again"
             );
         }
@@ -585,13 +547,12 @@ mod tests {
         assert!(b.batcher.split(&mut batch, b.now));
         b.batcher.ended(batch.origin);
         let mut late = Batch::default();
-        assert!(
-            !b.batcher
-                .overdue(b.now + 100 * MS - Duration::from_nanos(1), &mut late)
-        );
-        assert!(b.batcher.overdue(b.now + 100 * MS, &mut late));
+        let end = b.now + 100 * MS;
+        assert!(!b.batcher.is_overdue(end - Duration::from_nanos(1)));
+        assert!(b.batcher.is_overdue(end));
+        b.batcher.end_split(&mut late.messages);
         assert_eq!(ids(&late), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert!(b.batcher.is_empty() && b.batcher.split.is_none());
+        assert!(b.batcher.is_empty() && !b.batcher.parts.are_open());
     }
 
     #[test]

@@ -61,7 +61,10 @@ impl Company {
     /// Notes that a message came for a handler of this budget.
     pub(crate) fn note(&mut self, id: HandlerId, budget: Duration, now: Instant) {
         if now >= self.until {
-            self.before = self.now;
+            self.before = match now < self.until + LATELY {
+                true => self.now,
+                false => Strictest::default(),
+            };
             self.now = Strictest::default();
             self.until = now + LATELY;
         }
@@ -69,9 +72,11 @@ impl Company {
     }
 
     /// The strictest budget of the others, if there were any lately.
-    pub(crate) fn beside(&self, id: HandlerId) -> Option<Duration> {
-        let both = [self.now.beside(id), self.before.beside(id)];
-        both.into_iter().flatten().min()
+    pub(crate) fn beside(&self, id: HandlerId, now: Instant) -> Option<Duration> {
+        let current = (now < self.until + LATELY).then_some(self.now);
+        let before = (now < self.until).then_some(self.before);
+        let both = [current, before].into_iter().flatten();
+        both.filter_map(|strictest| strictest.beside(id)).min()
     }
 }
 
@@ -86,18 +91,22 @@ mod tests {
         let start = crate::testing::start();
         let (a, b, c) = (HandlerId(0), HandlerId(1), HandlerId(2));
         let mut company = Company::new(start);
+        let at = |ms| start + MS * ms;
         company.note(a, MS, start);
-        assert_eq!(company.beside(a), None);
-        assert_eq!(company.beside(b), Some(MS));
+        assert_eq!(company.beside(a, start), None);
+        assert_eq!(company.beside(b, start), Some(MS));
         company.note(b, 20 * MS, start);
         company.note(c, 5 * MS, start);
         company.note(a, MS, start);
-        assert_eq!(company.beside(a), Some(5 * MS));
-        assert_eq!(company.beside(c), Some(MS));
-        company.note(b, 20 * MS, start + 100 * MS);
-        assert_eq!(company.beside(b), Some(MS), "seen lately");
-        company.note(b, 20 * MS, start + 200 * MS);
-        assert_eq!(company.beside(b), None);
-        assert_eq!(company.beside(a), Some(20 * MS));
+        assert_eq!(company.beside(a, start), Some(5 * MS));
+        assert_eq!(company.beside(c, start), Some(MS));
+        company.note(b, 20 * MS, at(100));
+        assert_eq!(company.beside(b, at(100)), Some(MS), "seen lately");
+        company.note(b, 20 * MS, at(200));
+        assert_eq!(company.beside(b, at(200)), None);
+        assert_eq!(company.beside(a, at(399)), Some(20 * MS));
+        assert_eq!(company.beside(a, at(400)), None, "nobody came since");
+        company.note(b, 20 * MS, at(900));
+        assert_eq!(company.beside(b, at(900)), None);
     }
 }

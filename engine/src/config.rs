@@ -231,6 +231,8 @@ pub struct EngineConfig {
 
 /// Most shards of one engine: Wasmtime's pool has at most as many shards of its own.
 pub const SHARDS_MAX: usize = 16;
+/// Bytes of a handler's name at most: it is a header of its dead letters.
+const NAME_BYTES_MAX: usize = 256;
 /// Most handlers of one engine.
 pub const HANDLERS_MAX: usize = 4_096;
 
@@ -301,6 +303,9 @@ impl EngineConfig {
             ));
         }
         for handler in &self.handlers {
+            if let Some(fault) = fault_of_name(&handler.name) {
+                return bad(fault);
+            }
             if !names.insert(&handler.name) {
                 return bad(format!(
                     "two handlers are named {:?}; give one another name",
@@ -324,6 +329,15 @@ impl EngineConfig {
         }
         Ok(())
     }
+}
+
+/// What is wrong with a handler's name, which is a header of its dead letters, if anything is.
+fn fault_of_name(name: &str) -> Option<String> {
+    let bad = name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control);
+    let short: String = name.chars().take(64).collect();
+    bad.then(|| {
+        format!("a handler is named {short:?}; a name has 1 to {NAME_BYTES_MAX} bytes and no control characters")
+    })
 }
 
 /// Checks a dead-letter subject: one that can be published to, and no reply subject.

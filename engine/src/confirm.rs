@@ -3,7 +3,6 @@
 //! Owns the way released → confirmed → settled. An input is settled only after every send of its batch that needs it has been
 //! confirmed; the shard goes on meanwhile. Pure: handed the time and what the transport reports.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::message::{HandlerId, Message};
@@ -146,14 +145,13 @@ impl Pending {
     }
 }
 
-/// The releases of one shard that are not settled yet, in order of their making. Bounded by each handler's
-/// `unconfirmed_batches_max`, and by admission for dead letters.
+/// The releases of one shard that are not settled yet. Bounded by each handler's `unconfirmed_batches_max`, and by admission for
+/// dead letters. A place is used again once its release is settled; a number has the place in its lower half, and in its upper
+/// how often that was used, so that a late report is known to be of another.
 #[derive(Debug, Default)]
 pub(crate) struct Releases {
-    /// A place a release from `first` on; empty once it is settled.
-    open: VecDeque<Option<Release>>,
-    first: u64,
-    count: usize,
+    places: Vec<(u32, Option<Release>)>,
+    free: Vec<u32>,
     /// No release is overdue before.
     earliest: Option<Instant>,
 }
@@ -161,7 +159,13 @@ pub(crate) struct Releases {
 impl Releases {
     /// The number that the next release has.
     pub(crate) fn next_id(&self) -> u64 {
-        self.first + self.open.len() as u64
+        let place = self
+            .free
+            .last()
+            .copied()
+            .unwrap_or(self.places.len() as u32);
+        let used = self.places.get(place as usize).map_or(0, |(used, _)| *used);
+        u64::from(used) << 32 | u64::from(place)
     }
 
     /// Keeps a release, whose number was [`Releases::next_id`], until its pending sends are reported, or its time is over.
@@ -172,27 +176,33 @@ impl Releases {
         );
         let until = release.until;
         self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
-        self.count += 1;
-        self.open.push_back(Some(release));
+        match self.free.pop() {
+            Some(place) => self.places[place as usize].1 = Some(release),
+            None => self.places.push((0, Some(release))),
+        }
     }
 
     /// Releases that are open.
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.places.len() - self.free.len()
     }
 
     /// Takes a report in: the release, if it was the last that was missing. Unknown and repeated reports change nothing.
     pub(crate) fn report(&mut self, report: Report) -> Option<Release> {
-        let place = usize::try_from(report.id.release.checked_sub(self.first)?).ok()?;
-        let release = self.open.get_mut(place)?.as_mut()?;
-        if !release.pending.take(report.id.index) {
+        let SendId { release, index } = report.id;
+        let place = release as u32 as usize;
+        let (used, kept) = self.places.get_mut(place)?;
+        let release = kept
+            .as_mut()
+            .filter(|_| u64::from(*used) == release >> 32)?;
+        if !release.pending.take(index) {
             return None;
         }
         if let Err(why) = report.result {
             release.unsent.get_or_insert(why);
         }
-        let done = release.is_over();
-        done.then(|| self.close(place)).flatten()
+        let over = release.is_over();
+        over.then(|| self.close(place)).flatten()
     }
 
     /// A release that waited too long: it counts as disconnected.
@@ -200,29 +210,28 @@ impl Releases {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return None;
         }
-        let late = |release: &Option<Release>| release.as_ref().is_some_and(|r| r.until <= now);
-        if let Some(place) = self.open.iter().position(late) {
+        let late = |kept: &Option<Release>| kept.as_ref().is_some_and(|r| r.until <= now);
+        if let Some(place) = self.places.iter().position(|(_, kept)| late(kept)) {
             let mut release = self.close(place)?;
             release.unsent.get_or_insert(Unsent::Disconnected);
             return Some(release);
         }
-        self.earliest = self.open.iter().flatten().map(|r| r.until).min();
+        let open = self.places.iter().filter_map(|(_, kept)| kept.as_ref());
+        self.earliest = open.map(|r| r.until).min();
         None
     }
 
     /// When the next release may be overdue.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.earliest.filter(|_| self.count > 0)
+        self.earliest.filter(|_| self.len() > 0)
     }
 
     fn close(&mut self, place: usize) -> Option<Release> {
-        let release = self.open[place].take();
-        self.count -= usize::from(release.is_some());
-        while self.open.front().is_some_and(Option::is_none) {
-            self.open.pop_front();
-            self.first += 1;
-        }
-        release
+        let (used, kept) = &mut self.places[place];
+        let release = kept.take()?;
+        *used = used.wrapping_add(1);
+        self.free.push(place as u32);
+        Some(release)
     }
 }
 
@@ -268,6 +277,23 @@ mod tests {
             "there never was such a one"
         );
         assert_eq!((r.len(), r.due()), (0, None));
+    }
+
+    #[test]
+    fn one_that_stays_open_keeps_no_place_of_those_that_come_and_go() {
+        let start = crate::testing::start();
+        let mut r = Releases::default();
+        let stuck = keep(&mut r, 1, start + MS);
+        let mut before = None;
+        for _ in 0..10_000 {
+            let id = keep(&mut r, 1, start + MS);
+            assert_ne!(before.replace(id), Some(id));
+            assert!(r.report(report(id, 0, Ok(()))).is_some());
+        }
+        assert_eq!((r.places.len(), r.len()), (2, 1));
+        let late = before.expect("the last");
+        assert!(r.report(report(late, 0, Ok(()))).is_none(), "it is gone");
+        assert!(r.report(report(stuck, 0, Ok(()))).is_some());
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn dot(a: &[f64; TERMS], b: &[f64; TERMS]) -> f64 {
 }
 
 fn nanos(time: Duration) -> f64 {
-    (time.as_nanos() as f64).clamp(1.0, 1e15)
+    (time.as_secs() as f64 * 1e9 + f64::from(time.subsec_nanos())).clamp(1.0, 1e15)
 }
 
 impl CostModel {
@@ -131,18 +131,23 @@ impl CostModel {
     }
 
     /// What a call of this size takes in the mean; `None` before the first call.
-    pub(crate) fn predict(&self, messages: usize, bytes: usize) -> Option<Duration> {
-        (self.calls > 0)
-            .then(|| Duration::from_nanos(dot(&self.cost, &terms(messages, bytes)) as u64))
+    #[cfg(test)]
+    fn predict(&self, messages: usize, bytes: usize) -> Option<Duration> {
+        (self.calls > 0).then(|| Duration::from_nanos(self.mean(messages, bytes) as u64))
     }
 
     /// What all but a few calls of this size stay within; `None` before the first call.
     pub(crate) fn guarded(&self, messages: usize, bytes: usize) -> Option<Duration> {
-        self.predict(messages, bytes)
-            .map(|mean| mean.mul_f64(self.guard))
+        let guarded = || (self.mean(messages, bytes) * self.guard) as u64;
+        (self.calls > 0).then(|| Duration::from_nanos(guarded()))
     }
 
-    /// How many of the messages that wait go into the next call; at least 1 if there is one.
+    /// The same in the mean, in ns.
+    fn mean(&self, messages: usize, bytes: usize) -> f64 {
+        dot(&self.cost, &terms(messages, bytes))
+    }
+
+    /// How many of the messages that wait go into the next call, and their bytes; at least 1 if there is one.
     ///
     /// `sizes` are their bytes, oldest first; `left` is what is left of the oldest's `budget`, zero if it is late; `call_max`
     /// is the longest that a call should take, for the sake of others on the shard or of messages to come.
@@ -155,37 +160,66 @@ impl CostModel {
     /// the bounds alone hold.
     pub(crate) fn fit(
         &self,
-        sizes: impl Iterator<Item = usize>,
+        sizes: impl Iterator<Item = usize> + Clone,
         messages_max: usize,
         bytes_max: usize,
         left: Duration,
         budget: Duration,
         call_max: Option<Duration>,
-    ) -> usize {
-        let max = messages_max.min(self.best_size());
-        let known = self.largest.saturating_mul(GROWTH);
-        let within = nanos(left) / self.guard;
-        let guess = |n: usize, next: f64| n >= known && next > within / GUESS_MARGIN;
-        let (mut n, mut bytes, mut cost) = (0, 0usize, 0.0);
-        let (mut cut, mut ample) = (false, 0.0);
-        for size in sizes {
-            bytes = bytes.saturating_add(size);
-            let next = dot(&self.cost, &terms(n + 1, bytes));
-            if n == 0 {
-                cut = next <= within;
-                ample = self.ample(budget, call_max, !cut);
-            } else if n >= max || bytes > bytes_max || next > ample || guess(n, next) {
+    ) -> (usize, usize) {
+        let mut bounded = (0, 0usize);
+        let mut first = 0;
+        for size in sizes.clone().take(messages_max.min(self.best_size())) {
+            let bytes = bounded.1.saturating_add(size);
+            if bounded.0 > 0 && bytes > bytes_max {
                 break;
-            } else if cut && next > within {
+            }
+            first = if bounded.0 == 0 { size } else { first };
+            bounded = (bounded.0 + 1, bytes);
+        }
+        let within = nanos(left) / self.guard;
+        let cut = self.mean(1, first) <= within;
+        let ample = self.ample(budget, call_max);
+        // Mostly all of it: no message is looked at twice then.
+        let all = self.mean(bounded.0, bounded.1);
+        let guessed = self.guessed(bounded.0, all, within);
+        if all <= ample && !guessed && (!cut || all <= within) {
+            return bounded;
+        }
+        self.cut(sizes.take(bounded.0), within, cut, ample)
+    }
+
+    /// As many of these as can be done within the time left of the oldest, in ns; where `cut` is false, or comes to be, as are
+    /// ample. At least one.
+    fn cut(
+        &self,
+        sizes: impl Iterator<Item = usize>,
+        within: f64,
+        mut cut: bool,
+        ample: f64,
+    ) -> (usize, usize) {
+        let (mut n, mut bytes, mut cost) = (0, 0usize, 0.0);
+        for size in sizes {
+            let more = bytes.saturating_add(size);
+            let next = self.mean(n + 1, more);
+            if n > 0 && (next > ample || self.guessed(n + 1, next, within)) {
+                break;
+            }
+            if n > 0 && cut && next > within {
                 if self.cost[0] <= CUT_FIXED_MAX * cost {
                     break;
                 }
                 cut = false;
             }
-            n += 1;
-            cost = next;
+            (n, bytes, cost) = (n + 1, more, next);
         }
-        n
+        (n, bytes)
+    }
+
+    /// Whether what a call of so many messages costs is no more than a guess, and would not be in good time if that were wrong.
+    fn guessed(&self, messages: usize, cost: f64, within: f64) -> bool {
+        let unseen = messages > self.largest.saturating_mul(GROWTH);
+        unseen && cost > within / GUESS_MARGIN
     }
 
     /// How long a message of a droppable source may have waited when a call is made from a queue that stands; those that waited
@@ -193,7 +227,8 @@ impl CostModel {
     /// batch is as long as it may be, and a tenth of calls, which outlast the guard, would be late. At least an eighth of the
     /// budget, so that a budget that nothing meets does not shed everything.
     pub(crate) fn patience(&self, budget: Duration) -> Duration {
-        let call = self.shedding_call_max(budget).mul_f64(self.guard);
+        let call = nanos(self.shedding_call_max(budget)) * self.guard;
+        let call = Duration::from_nanos(call as u64);
         budget.saturating_sub(call).max(budget / 8)
     }
 
@@ -201,21 +236,16 @@ impl CostModel {
     /// messages to wait in, so that the next call finds a batch.
     pub(crate) fn shedding_call_max(&self, budget: Duration) -> Duration {
         let mean = nanos(budget) / (self.guard * self.guard + SHEDDING_WAIT);
-        Duration::from_nanos((mean.max(dot(&self.cost, &terms(1, 0))) * self.guard) as u64)
+        Duration::from_nanos((mean.max(self.mean(1, 0)) * self.guard) as u64)
     }
 
     /// What a call may take in the mean when no budget bounds it, in ns: half of the budget, or longer if the fixed cost is only
-    /// then a small part; no longer than the guarded `call_max`, unless the oldest is late and calls that short do nothing
-    /// but pay the fixed cost.
-    fn ample(&self, budget: Duration, call_max: Option<Duration>, late: bool) -> f64 {
+    /// then a small part; no longer than the guarded `call_max`, unless calls that short do nothing but pay the fixed cost.
+    fn ample(&self, budget: Duration, call_max: Option<Duration>) -> f64 {
         let fixed = self.cost[0];
         let ample = (0.5 * nanos(budget) / self.guard).max(AMPLE_FIXED * fixed);
         let call_max = call_max.map_or(f64::MAX, |max| nanos(max) / self.guard);
-        ample.min(if late {
-            call_max.max(2.0 * fixed)
-        } else {
-            call_max
-        })
+        ample.min(call_max.max(2.0 * fixed))
     }
 
     /// The most messages whose rate is within `PEAK_SLACK` of the best. The time a message `F / n + m + q n` is least at
@@ -401,14 +431,16 @@ mod tests {
     }
 
     fn fit(model: &CostModel, waiting: usize, left: Duration) -> usize {
-        model.fit(
-            std::iter::repeat_n(0, waiting),
-            1_024,
-            1 << 20,
-            left,
-            BUDGET,
-            None,
-        )
+        model
+            .fit(
+                std::iter::repeat_n(0, waiting),
+                1_024,
+                1 << 20,
+                left,
+                BUDGET,
+                None,
+            )
+            .0
     }
 
     /// A model that knows calls to cost exactly this.
@@ -556,14 +588,16 @@ mod tests {
     fn bounds_hold_and_one_message_always_goes() {
         let model = exact([10.0 * US, 10.0 * US, 0.0, 0.0]);
         let bounded = |messages, bytes, call_max| {
-            model.fit(
-                [6, 6, 6].into_iter(),
-                messages,
-                bytes,
-                BUDGET,
-                BUDGET,
-                call_max,
-            )
+            model
+                .fit(
+                    [6, 6, 6].into_iter(),
+                    messages,
+                    bytes,
+                    BUDGET,
+                    BUDGET,
+                    call_max,
+                )
+                .0
         };
         assert_eq!(
             [
@@ -639,7 +673,7 @@ mod tests {
                     "{model:?}"
                 );
                 for left in times {
-                    let fits = model.fit(
+                    let fits: (usize, usize) = model.fit(
                         [0, 7, usize::MAX, 9].into_iter(),
                         3,
                         1 << 20,
@@ -647,7 +681,7 @@ mod tests {
                         left,
                         Some(left),
                     );
-                    assert!((1..=3).contains(&fits));
+                    assert!((1..=3).contains(&fits.0), "{fits:?}");
                     let _ = (model.patience(left), model.shedding_call_max(left));
                 }
             }

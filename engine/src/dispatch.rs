@@ -16,7 +16,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::clock;
 use crate::error::{Refusal, StartError};
 use crate::port::Unpark;
-use crate::shard::{Guest, Next, Shard, Transport};
+use crate::seams::{Guest, Next, Transport};
+use crate::shard::Shard;
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
@@ -256,7 +257,7 @@ mod tests {
     use crate::metrics::ShardMetrics;
     use crate::outbox::GuestConfiguration;
     use crate::outcome::Outcome;
-    use crate::shard::{Arrival, Call, Ended, Runnable, Started};
+    use crate::seams::{Arrival, Call, Ended, Runnable, Started};
     use crate::slice::Way;
 
     #[test]
@@ -322,7 +323,7 @@ mod tests {
         fn start(&mut self, call: Call, _: Instant) -> Started {
             Started::NoSlot(call)
         }
-        fn runnable(&self, _: Instant, _: &mut dyn FnMut(Runnable)) {
+        fn runnable(&self, _: Instant, _: &mut dyn FnMut(Runnable<'_>)) {
             panic!("on purpose");
         }
         fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended> {

@@ -332,6 +332,7 @@ fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> V
         name: handler.name.clone(),
         component: guests.digest(HandlerId(id)).to_owned(),
         limits: limits.clone(),
+        budget_of_owner: handler.limits.latency_budget,
         dead_letter: handler.dead_letter.clone(),
         droppable: handler.droppable,
     };

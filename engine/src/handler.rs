@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     /// SHA-256 of its component, in hexadecimal digits.
     pub(crate) component: String,
     pub(crate) limits: HandlerLimits,
+    /// Its budget as its owner configured it: what its guest makes of that must not bear on others.
+    pub(crate) budget_of_owner: Duration,
     /// Where messages go that are given up on.
     pub(crate) dead_letter: Option<String>,
     /// Whether its messages may be shed.
@@ -56,7 +58,7 @@ pub(crate) struct Handler {
     pub(crate) unconfirmed: usize,
     unconfirmed_max: usize,
     pub(crate) confirm_wait_max: Duration,
-    pub(crate) budget: Duration,
+    pub(crate) budget_of_owner: Duration,
 }
 
 impl Handler {
@@ -88,7 +90,7 @@ impl Handler {
             unconfirmed: 0,
             unconfirmed_max: unconfirmed_max(limits, rules.ordered),
             confirm_wait_max: limits.confirm_wait_max,
-            budget: limits.latency_budget,
+            budget_of_owner: setup.budget_of_owner,
         }
     }
 
@@ -100,7 +102,6 @@ impl Handler {
         self.pausing.set(limits.pause_first, limits.pause_max);
         self.unconfirmed_max = unconfirmed_max(limits, self.batcher.is_ordered());
         self.confirm_wait_max = limits.confirm_wait_max;
-        self.budget = limits.latency_budget;
     }
 
     /// From when on it may be called; `None` if nothing waits for it, or something else must happen first.
@@ -118,7 +119,7 @@ impl Handler {
 
     /// The way that a call with this batch goes.
     pub(crate) fn way(&self, batch: &Batch, now: Instant) -> Way {
-        self.slices.way(now, self.batcher.expected(batch))
+        self.slices.way(now, batch.expected)
     }
 }
 

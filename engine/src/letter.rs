@@ -55,7 +55,7 @@ pub(crate) struct Sender {
     pub(crate) to: String,
 }
 
-/// The letter of a message. One that is a letter of this handler already has none: it would go round for ever.
+/// The letter of a message. One that came to this handler as its own letter has none: it would go round for ever.
 pub(crate) fn letter(
     message: &Message,
     fault: &Fault,
@@ -63,10 +63,9 @@ pub(crate) fn letter(
     wall: Wall,
     now: Instant,
 ) -> Option<Message> {
-    let goes_round = message
-        .headers()
-        .any(|(key, value)| key == HANDLER && value == sender.handler);
-    if goes_round {
+    let mut headers = message.headers();
+    let own = headers.any(|(key, value)| key == HANDLER && value == sender.handler);
+    if own && message.subject() == sender.to {
         return None;
     }
     let detail: String = fault.detail.chars().take(DETAIL_CHARS_MAX).collect();
@@ -156,7 +155,7 @@ mod tests {
     fn a_letter_of_the_same_handler_has_none() {
         let start = crate::testing::start();
         let of = |name| {
-            Message::builder("a")
+            Message::builder("dead")
                 .header(HANDLER, name)
                 .payload(b"")
                 .unwrap()

@@ -52,9 +52,11 @@ mod penalty;
 mod port;
 mod ranges;
 mod schedule;
+mod seams;
 mod settle;
 mod shard;
 mod slice;
+mod split;
 pub mod subject;
 
 pub use broker::memory::requests::Reply;

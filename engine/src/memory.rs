@@ -8,6 +8,8 @@ use crate::limits::{EngineLimits, HandlerLimits};
 use crate::message::Message;
 
 const MIB: usize = 1 << 20;
+/// What a message in flight takes beside its bytes: its record, and the slack that its buffer may have.
+const RECORD_BYTES: u64 = size_of::<Message>() as u64 + 192;
 
 /// What one loaded handler adds to the sum.
 #[derive(Debug, Clone)]
@@ -66,6 +68,15 @@ impl MemorySum {
                 product(&[
                     shards_n,
                     sum(&|h| h.limits.in_flight_bytes_max).min(limits.in_flight_bytes_max),
+                ]),
+            ),
+            (
+                "records of messages in flight",
+                product(&[
+                    shards_n,
+                    sum(&|h| u64::from(h.limits.in_flight_messages_max))
+                        .min(u64::from(limits.in_flight_messages_max)),
+                    RECORD_BYTES,
                 ]),
             ),
             (

@@ -15,7 +15,7 @@ pub(crate) struct Penalty {
 }
 
 impl Penalty {
-    /// One that lasts `first`, then twice that, up to `longest`; none at all where `longest` is zero.
+    /// One that lasts `first`, then twice that, up to `longest`; none at all where either is zero.
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -32,7 +32,7 @@ impl Penalty {
 
     /// Begins it, unless it holds. Whether it began.
     pub(crate) fn begin(&mut self, now: Instant) -> bool {
-        if self.longest.is_zero() || self.holds(now) {
+        if self.first.min(self.longest).is_zero() || self.holds(now) {
             return false;
         }
         let calm = self
@@ -82,9 +82,11 @@ mod tests {
     #[test]
     fn one_of_no_length_never_holds() {
         let start = crate::testing::start();
-        let mut p = Penalty::new(10 * MS, Duration::ZERO);
-        assert!(!p.begin(start));
-        assert!(!p.holds(start));
+        for (first, longest) in [(10 * MS, Duration::ZERO), (Duration::ZERO, 10 * MS)] {
+            let mut p = Penalty::new(first, longest);
+            assert!(!p.begin(start));
+            assert!(!p.holds(start));
+        }
     }
 
     proptest! {

@@ -83,7 +83,7 @@ pub(crate) fn of_handler(l: &HandlerLimits) -> Option<String> {
         .some_time("deadline", l.deadline)
         .some_time("wall_deadline", l.wall_deadline)
         .time("receive_wait_max", l.receive_wait_max)
-        .time("latency_budget", l.latency_budget)
+        .some_time("latency_budget", l.latency_budget)
         .time("linger", l.linger)
         .time("retry_delay_first", l.retry_delay_first)
         .time("retry_delay_max", l.retry_delay_max)
@@ -204,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn every_time_of_a_handler_is_bounded_and_its_deadlines_are_not_zero() {
+    fn every_time_of_a_handler_is_bounded_and_some_are_not_zero() {
         type Field = fn(&mut HandlerLimits) -> &mut Duration;
         let fields: [(&str, Field, bool); 11] = [
             ("deadline", |l| &mut l.deadline, true),
             ("wall_deadline", |l| &mut l.wall_deadline, true),
             ("receive_wait_max", |l| &mut l.receive_wait_max, false),
-            ("latency_budget", |l| &mut l.latency_budget, false),
+            ("latency_budget", |l| &mut l.latency_budget, true),
             ("linger", |l| &mut l.linger, false),
             ("retry_delay_first", |l| &mut l.retry_delay_first, false),
             ("retry_delay_max", |l| &mut l.retry_delay_max, false),

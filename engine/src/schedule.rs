@@ -1,6 +1,6 @@
 //! Which handler of a shard goes next: the earliest due, held to weighted fairness.
 //!
-//! Each handler has used some of the shard's time, divided by its weight. One that has used more than [`AHEAD_MAX`] beyond the
+//! Each handler has used some of the shard's time, divided by its weight. One that has used more than one slice beyond the
 //! least of those that want to go must let the others go first; among the rest the earliest due goes. A handler that comes back
 //! from idleness starts where the last one that went stood, so that nobody saves up. That is start-time fair queueing (Goyal,
 //! Vin, Cheng 1996) with earliest-due-first inside its window. Pure: handed the time.
@@ -9,12 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::message::HandlerId;
 
-/// How far a handler may be ahead of the one that has used least, in time of the shard a unit of weight. One slice: what a
-/// single call may take anyway.
-pub(crate) const AHEAD_MAX: Duration = Duration::from_millis(1);
 /// Units of used time a nanosecond, so that division by a weight keeps precision.
 const SCALE: u64 = 64;
-const AHEAD: u64 = AHEAD_MAX.as_nanos() as u64 * SCALE;
 
 /// A handler that wants to be called.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +22,8 @@ struct Entry {
     ready: Instant,
     /// Could not be called in this turn.
     passed: bool,
+    /// Did not want to be called yet when it was last looked at.
+    rested: bool,
 }
 
 /// A handler that has calls to go on with.
@@ -61,6 +59,8 @@ pub(crate) struct Schedule {
     weights: Vec<u32>,
     /// What the last one that went had used before it went; never falls.
     level: u64,
+    /// How far a handler may be ahead of the one that has used least, in units. One slice: what a single call may take anyway.
+    ahead: u64,
     /// Handlers with suspended calls that want to go on, in this turn.
     resumable: Vec<Resumable>,
     /// Whether a handler went last with a new call.
@@ -69,8 +69,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// For handlers of these weights, each at least 1.
-    pub(crate) fn new(weights: Vec<u32>) -> Self {
+    /// For handlers of these weights, each at least 1, and slices of this length.
+    pub(crate) fn new(weights: Vec<u32>, slice: Duration) -> Self {
         assert!(weights.iter().all(|w| *w > 0), "a weight is at least 1");
         Self {
             entries: Vec::new(),
@@ -79,6 +79,7 @@ impl Schedule {
             called: vec![false; weights.len()],
             weights,
             level: 0,
+            ahead: (slice.as_nanos() as u64).saturating_mul(SCALE),
             resumable: Vec::new(),
             any_passed: false,
         }
@@ -105,6 +106,7 @@ impl Schedule {
             due,
             ready,
             passed: false,
+            rested: false,
         });
     }
 
@@ -120,12 +122,23 @@ impl Schedule {
         }
     }
 
-    /// Begins a turn: nobody has been passed over, and nobody has calls to go on with.
-    pub(crate) fn begin(&mut self) {
-        if std::mem::take(&mut self.any_passed) {
-            self.entries.iter_mut().for_each(|e| e.passed = false);
-        }
+    /// Begins a turn: nobody has been passed over, and nobody has calls to go on with. Who could not go or did not want to, say
+    /// for a pause, is as one that was idle.
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.resumable.clear();
+        let any_passed = std::mem::take(&mut self.any_passed);
+        if self.entries.len() < 2 && !any_passed {
+            return;
+        }
+        let floor = self.level.saturating_sub(self.ahead);
+        for entry in &mut self.entries {
+            let rests = entry.ready > now;
+            if entry.passed || (entry.rested && !rests) {
+                let used = &mut self.used[entry.id.index()];
+                *used = floor.max(*used);
+            }
+            (entry.passed, entry.rested) = (false, rests);
+        }
     }
 
     /// Notes that a handler has a call to go on with in this turn: when its oldest message is due, and whether it has taken so long
@@ -176,10 +189,10 @@ impl Schedule {
         let least = calls().chain(resumes()).map(|(_, pick)| used(pick)).min()?;
         let within = calls()
             .chain(resumes())
-            .filter(|(_, pick)| used(*pick) <= least.saturating_add(AHEAD));
+            .filter(|(_, pick)| used(*pick) <= least.saturating_add(self.ahead));
         let (_, pick) = within.min_by_key(|(due, pick)| (*due, used(*pick)))?;
         let used = used(pick);
-        debug_assert!(used <= least.saturating_add(AHEAD));
+        debug_assert!(used <= least.saturating_add(self.ahead));
         self.level = self.level.max(used);
         self.called[pick.handler().index()] = matches!(pick, Pick::Call(_));
         Some(pick)
@@ -195,18 +208,13 @@ impl Schedule {
     /// Notes that a handler has something to do again: what it did not use while idle is gone.
     pub(crate) fn wake(&mut self, id: HandlerId) {
         let used = &mut self.used[id.index()];
-        *used = (*used).max(self.level.saturating_sub(AHEAD));
+        *used = (*used).max(self.level.saturating_sub(self.ahead));
     }
 
     /// When the next queued handler may be called that may not yet.
     pub(crate) fn next_ready(&self, now: Instant) -> Option<Instant> {
         let later = self.entries.iter().map(|e| e.ready);
         later.filter(|ready| *ready > now).min()
-    }
-
-    /// Whether a handler may be called that was passed over in this turn.
-    pub(crate) fn any_passed(&self) -> bool {
-        self.any_passed
     }
 }
 
@@ -231,12 +239,12 @@ mod tests {
     #[test]
     fn the_earliest_due_goes_first_until_it_is_ahead_of_its_share() {
         let now = crate::testing::start();
-        let mut s = Schedule::new(vec![1, 1]);
+        let mut s = Schedule::new(vec![1, 1], MS);
         s.queue(A, now + MS, now);
         s.queue(B, now + 50 * MS, now);
         let mut went = Vec::new();
         for _ in 0..6 {
-            s.begin();
+            s.begin(now);
             let pick = s.pick(now).unwrap();
             went.push(pick.handler().0);
             s.charge(pick.handler(), MS);
@@ -247,15 +255,15 @@ mod tests {
     #[test]
     fn one_that_may_not_be_called_yet_holds_nobody_up() {
         let now = crate::testing::start();
-        let mut s = Schedule::new(vec![1, 1]);
+        let mut s = Schedule::new(vec![1, 1], MS);
         s.queue(A, now, now + 5 * MS);
         s.queue(B, now + MS, now);
         s.charge(B, 100 * MS);
         assert_eq!(s.pick(now), Some(Pick::Call(B)));
         s.pass(Pick::Call(B));
-        assert_eq!((s.pick(now), s.any_passed()), (None, true));
+        assert_eq!(s.pick(now), None);
         assert_eq!(s.next_ready(now), Some(now + 5 * MS));
-        s.begin();
+        s.begin(now);
         assert_eq!(s.pick(now + 5 * MS), Some(Pick::Call(A)));
         s.remove(A);
         s.remove(A);
@@ -265,11 +273,11 @@ mod tests {
     #[test]
     fn a_call_to_go_on_with_has_no_more_than_its_share() {
         let now = crate::testing::start();
-        let mut s = Schedule::new(vec![1, 1]);
+        let mut s = Schedule::new(vec![1, 1], MS);
         s.queue(B, now + MS, now);
         let mut resumes = 0;
         for _ in 0..1_000 {
-            s.begin();
+            s.begin(now);
             s.resumable(A, now, true);
             s.resumable(A, now + MS, true);
             let pick = s.pick(now).unwrap();
@@ -283,10 +291,10 @@ mod tests {
     fn a_handler_finishes_what_it_has_begun_and_takes_turns_with_what_is_stuck() {
         let now = crate::testing::start();
         let went = |stuck| {
-            let mut s = Schedule::new(vec![1]);
+            let mut s = Schedule::new(vec![1], MS);
             s.queue(A, now, now);
             let picks = (0..4).map(|_| {
-                s.begin();
+                s.begin(now);
                 s.resumable(A, now - MS, stuck);
                 s.pick(now).unwrap()
             });
@@ -300,7 +308,7 @@ mod tests {
     #[test]
     fn who_was_idle_has_saved_nothing_up() {
         let now = crate::testing::start();
-        let mut s = Schedule::new(vec![1, 1]);
+        let mut s = Schedule::new(vec![1, 1], MS);
         s.queue(A, now, now);
         for _ in 0..1_000 {
             s.pick(now).unwrap();
@@ -316,6 +324,23 @@ mod tests {
         assert!((48..=52).contains(&b), "{b}");
     }
 
+    #[test]
+    fn who_was_paused_has_saved_nothing_up() {
+        let start = crate::testing::start();
+        let mut s = Schedule::new(vec![1, 1], MS);
+        s.queue(A, start, start);
+        s.queue(B, start, start + 1_000 * MS);
+        let mut ran = [0, 0];
+        for turn in 0..1_200 {
+            let now = start + turn * MS;
+            s.begin(now);
+            let id = s.pick(now).unwrap().handler();
+            s.charge(id, MS);
+            ran[id.index()] += 1;
+        }
+        assert!((98..=102).contains(&ran[1]), "{ran:?}");
+    }
+
     proptest! {
         /// Whoever always has something to do has its share by weight, but for one window and one call, whatever dues others name.
         #[test]
@@ -323,7 +348,7 @@ mod tests {
             weights in prop::collection::vec(1u32..10, 2..6), turns in prop::collection::vec((0u64..50_000, 1u64..1_000), 200..600),
         ) {
             let now = crate::testing::start();
-            let mut s = Schedule::new(weights.clone());
+            let mut s = Schedule::new(weights.clone(), MS);
             let mut ran = vec![0u64; weights.len()];
             let ids = || (0..weights.len() as u32).map(HandlerId);
             for (step, (due, micros)) in turns.iter().enumerate() {
@@ -337,7 +362,7 @@ mod tests {
             }
             for (i, j) in ids().flat_map(|i| ids().map(move |j| (i.index(), j.index()))) {
                 let share = |k: usize| ran[k] as f64 / f64::from(weights[k]);
-                let bound = AHEAD_MAX.as_micros() as f64 + 1_000.0;
+                let bound = MS.as_micros() as f64 + 1_000.0;
                 prop_assert!(share(i) - share(j) <= bound + 1.0, "{:?} of {:?}", ran, weights);
             }
         }

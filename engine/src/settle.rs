@@ -3,33 +3,39 @@
 //! The other half of the shard's loop: every message that a call took leaves through [`Shard::finish`], or waits for the
 //! confirmation of its sends, or goes back to its batcher.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::batch::Batch;
 use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Unsent};
-use crate::letter::letter;
+use crate::letter::{Sender, letter};
 use crate::message::{HandlerId, Message};
 use crate::outbox::{Mark, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
-use crate::shard::{Ended, Guest, Shard, Transport, exclusive};
+use crate::seams::{Ended, Guest, Transport};
+use crate::shard::{Shard, exclusive};
 
 /// Dead letters that were not taken, and are sent again at their time. Bounded by admission: their messages are in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
-    waiting: Vec<(Instant, HandlerId, Letter)>,
-    /// A list to be used again.
-    pub(crate) scratch: Vec<Message>,
+    waiting: BTreeMap<(Instant, u64), (HandlerId, Letter)>,
+    count: u64,
 }
 
 impl Letters {
     /// When the next one is sent again.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting.iter().map(|(due, ..)| *due).min()
+        self.waiting.keys().next().map(|(due, _)| *due)
+    }
+
+    fn wait(&mut self, due: Instant, id: HandlerId, letter: Letter) {
+        self.count += 1;
+        self.waiting.insert((due, self.count), (id, letter));
     }
 
     fn next(&mut self, now: Instant) -> Option<(HandlerId, Letter)> {
-        let place = self.waiting.iter().position(|(due, ..)| *due <= now)?;
-        let (_, id, letter) = self.waiting.swap_remove(place);
-        Some((id, letter))
+        let first = self.waiting.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
     }
 }
 
@@ -233,10 +239,10 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     }
 
     /// A fault of several messages has an unknown cause: they are split until it stands alone, and that is nobody's attempt.
-    fn split(&mut self, id: HandlerId, batch: &mut crate::batch::Batch, at: Instant) {
-        self.metrics.handler(id).splits.add(1);
-        if !self.handlers[id.index()].batcher.split(batch, at) {
-            self.call_alone(id, &mut batch.messages, at);
+    fn split(&mut self, id: HandlerId, batch: &mut Batch, at: Instant) {
+        match self.handlers[id.index()].batcher.split(batch, at) {
+            true => self.metrics.handler(id).splits.add(1),
+            false => self.call_alone(id, &mut batch.messages, at),
         }
     }
 
@@ -293,6 +299,14 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         let made =
             sender.and_then(|sender| letter(&dead.message, &dead.fault, sender, self.wall, at));
         let Some(made) = made else {
+            if let Some(sender) = sender {
+                let Sender { handler, to, .. } = sender;
+                tracing::warn!(
+                    handler,
+                    to,
+                    "no dead letter: it came from the dead letters itself"
+                );
+            }
             return self.finish(id, dead.message, Outcome::Term(dead.fault.kind), at);
         };
         let id_of_send = SendId {
@@ -321,15 +335,19 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             self.metrics.handler(id).dead_lettered.add(1);
             return self.finish(id, dead.message, Outcome::Term(dead.fault.kind), at);
         };
-        tracing::warn!(
-            handler = handler.name,
-            ?why,
-            "a dead letter was not taken; it is sent again"
-        );
+        // Once a message: a subject that nobody listens on would fill the log.
+        if dead.refusals == 0 {
+            let name = &handler.name;
+            tracing::warn!(
+                handler = name,
+                ?why,
+                "a dead letter was not taken; it is sent again"
+            );
+        }
         self.metrics.handler(id).unsent.add(1);
         dead.refusals = dead.refusals.saturating_add(1);
         let delay = handler.policy.delay(dead.refusals, &mut self.jitter);
-        self.letters.waiting.push((at + delay, id, dead));
+        self.letters.wait(at + delay, id, dead);
     }
 
     /// The one way out: a message is settled, or given back to be delivered again.

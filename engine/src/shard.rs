@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::company::Company;
-use crate::confirm::{Releases, Report, SendId, Sent};
+use crate::confirm::Releases;
 use crate::handler::{Handler, Rules, Setup};
 use crate::letter::Wall;
-use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
 use crate::metrics::ShardMetrics;
-use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
-use crate::outcome::{Fault, Jitter, Outcome, ShedReason};
+use crate::outbox::{Outbox, OutboxBound};
+use crate::outcome::{Jitter, Outcome, ShedReason};
 use crate::schedule::{Pick, Schedule};
+use crate::seams::{Arrival, Call, Guest, Next, Runnable, Started, Transport};
 use crate::settle::Letters;
 use crate::slice::Way;
 
@@ -26,110 +26,6 @@ use crate::slice::Way;
 const ARRIVALS_MAX: usize = 4_096;
 /// How long a shard that found no free slot, and has nothing else to do, waits before it asks again.
 const SLOT_RETRY: Duration = Duration::from_millis(1);
-
-/// A message that has come for a handler.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) handler: HandlerId,
-    pub(crate) message: Message,
-    /// Whether it comes back after a delay.
-    pub(crate) again: bool,
-}
-
-/// Where messages come from, and where settlements and sends go.
-pub(crate) trait Transport {
-    /// Adds what has come to `arrivals`, up to `max`.
-    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>);
-    /// Calls `apply` for each handler whose limits have changed since the last time.
-    fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
-    /// Takes a released send, and says whether it will report on it.
-    fn send(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
-    /// Takes a dead letter: as a send, but refused where nobody takes it.
-    fn send_letter(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
-    /// What has become of sends since the last time: the next report, if there is one.
-    fn report(&mut self, now: Instant) -> Option<Report>;
-    /// Takes a released update of a handler's configuration.
-    fn update(&mut self, handler: HandlerId, update: GuestConfiguration);
-    /// Settles a message: its last word, or its return after a delay.
-    fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant);
-    /// Writes out what the turn has gathered.
-    fn flush(&mut self);
-    /// Whether nothing has come from outside.
-    fn is_quiet(&self) -> bool;
-    /// When it next has something of its own accord.
-    fn due(&self) -> Option<Instant>;
-}
-
-/// A call to be made.
-pub(crate) struct Call {
-    pub(crate) handler: HandlerId,
-    pub(crate) batch: Arc<Batch>,
-    pub(crate) outbox: Box<Outbox>,
-    pub(crate) way: Way,
-}
-
-/// A call that has ended.
-pub(crate) struct Ended {
-    pub(crate) handler: HandlerId,
-    /// Given back whole: nobody else holds it.
-    pub(crate) batch: Arc<Batch>,
-    /// What the call held; new and empty if it was lost with the call.
-    pub(crate) outbox: Box<Outbox>,
-    pub(crate) result: Result<(), Fault>,
-    /// How long it took, the turns of others left out.
-    pub(crate) took: Duration,
-    /// When it ended.
-    pub(crate) at: Instant,
-}
-
-/// What became of the start of a call.
-pub(crate) enum Started {
-    /// It is done.
-    Ended(Ended),
-    /// It waits, or gave the shard back; [`Guest::resume`] goes on with it.
-    Suspended,
-    /// It was direct, held the shard for longer than its slice and was abandoned at this time: nothing of it remains.
-    Overran(Call, Instant),
-    /// There is no free slot for an instance: nothing has happened.
-    NoSlot(Call),
-}
-
-/// A suspended call that wants to go on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Runnable {
-    pub(crate) handler: HandlerId,
-    /// When the oldest of its messages arrived.
-    pub(crate) arrived: Instant,
-    /// When it began.
-    pub(crate) began: Instant,
-}
-
-/// What runs the handlers' components.
-pub(crate) trait Guest {
-    /// Calls a handler with a batch, in an instance that has seen nothing.
-    fn start(&mut self, call: Call, now: Instant) -> Started;
-    /// Calls `mark` for each suspended call whose wait is over.
-    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable));
-    /// Goes on with a suspended call of this handler whose wait is over, until it ends or suspends again.
-    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended>;
-    /// Whether the handler may have one more call of this way.
-    fn may_start(&self, handler: HandlerId, way: Way) -> bool;
-    /// Drops used instances; in an idle turn also readies one. Whether there is more of that to do.
-    fn tend(&mut self, idle: bool) -> bool;
-    /// Changes a handler's limits for the calls to come.
-    fn set_limits(&mut self, handler: HandlerId, limits: &HandlerLimits);
-    /// When a suspended call wants to go on.
-    fn due(&self) -> Option<Instant>;
-}
-
-/// What the shard wants after a turn.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Another turn, at once.
-    Again,
-    /// To rest until something comes, or until this time.
-    Rest(Option<Instant>),
-}
 
 /// A shard: everything that one thread owns.
 pub(crate) struct Shard<G, T> {
@@ -152,6 +48,8 @@ pub(crate) struct Shard<G, T> {
     /// When the last turn began, and whose call it made: charged with the time until this one.
     turned: Instant,
     went: Option<HandlerId>,
+    /// Whether a call found no free slot in this turn.
+    no_slot: bool,
 }
 
 impl<G: Guest, T: Transport> Shard<G, T> {
@@ -170,7 +68,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             guest,
             transport,
             handlers: setups.into_iter().map(handler).collect(),
-            schedule: Schedule::new(weights),
+            schedule: Schedule::new(weights, rules.time_slice),
             company: Company::new(wall.at),
             releases: Releases::default(),
             letters: Letters::default(),
@@ -183,6 +81,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             time_slice: rules.time_slice,
             turned: wall.at,
             went: None,
+            no_slot: false,
         }
     }
 
@@ -236,7 +135,6 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         {
             let handler = &mut self.handlers[id.index()];
             self.metrics.handler(id).received.add(u64::from(!again));
-            self.company.note(id, handler.budget, now);
             handler.batcher.push(message);
             if self.arrived.last() != Some(&id) {
                 self.arrived.push(id);
@@ -244,7 +142,10 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         }
         self.arrivals = arrivals;
         for place in 0..self.arrived.len() {
-            self.queue(self.arrived[place], now);
+            let id = self.arrived[place];
+            self.company
+                .note(id, self.handlers[id.index()].budget_of_owner, now);
+            self.queue(id, now);
         }
     }
 
@@ -259,12 +160,12 @@ impl<G: Guest, T: Transport> Shard<G, T> {
 
     /// Goes on with a suspended call or makes a new one, whichever is next. Whether there was one.
     fn go(&mut self, now: Instant) -> bool {
-        let (schedule, handlers) = (&mut self.schedule, &self.handlers);
-        schedule.begin();
-        self.guest.runnable(now, &mut |call: Runnable| {
-            let budget = handlers[call.handler.index()].budget;
-            let stuck = now.saturating_duration_since(call.began) >= budget;
-            schedule.resumable(call.handler, call.arrived + budget, stuck);
+        let schedule = &mut self.schedule;
+        schedule.begin(now);
+        self.no_slot = false;
+        self.guest.runnable(now, &mut |call: Runnable<'_>| {
+            let stuck = now.saturating_duration_since(call.began) >= call.batch.stuck_after;
+            schedule.resumable(call.handler, call.batch.due.unwrap_or(now), stuck);
         });
         while let Some(pick) = self.schedule.pick(now) {
             let went = match pick {
@@ -288,9 +189,16 @@ impl<G: Guest, T: Transport> Shard<G, T> {
 
     /// Calls one handler with its next batch. Whether it could.
     fn call(&mut self, id: HandlerId, now: Instant) -> bool {
-        self.shed(id, now);
+        let handler = &self.handlers[id.index()];
+        let overdue = handler.batcher.is_overdue(now);
+        if handler.droppable {
+            self.shed(id, now);
+        }
+        if overdue {
+            self.end_split(id, now);
+        }
         let (mut batch, outbox) = self.spare.pop().unwrap_or_else(new_pair);
-        let call_max = self.call_max(id);
+        let call_max = self.call_max(id, now);
         let handler = &mut self.handlers[id.index()];
         if handler.batcher.is_empty() {
             self.spare.push((batch, outbox));
@@ -326,6 +234,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         call.outbox.open(handler.outbox, count);
         let started = self.guest.start(call, now);
         if let Started::NoSlot(call) = started {
+            self.no_slot = true;
             return self.put_back(call);
         }
         // Counted before anything of the call can be seen.
@@ -369,26 +278,26 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     /// How long a call may take for the sake of the others: three quarters of the strictest budget among them, which leaves the
     /// rest for that handler's own call (by experiment: 0.7 to 0.8). A long one goes on a fiber, which gives the shard back
     /// every slice or two, so nothing above that matters.
-    fn call_max(&self, id: HandlerId) -> Option<Duration> {
-        let most = self.company.beside(id)? * 3 / 4;
+    fn call_max(&self, id: HandlerId, now: Instant) -> Option<Duration> {
+        let most = self.company.beside(id, now)? * 3 / 4;
         (most < self.time_slice * 2).then_some(most)
     }
 
-    /// Sheds what has waited too long, where that is allowed; ends splitting that takes too long.
+    /// Sheds what has waited too long, where that is allowed.
     fn shed(&mut self, id: HandlerId, now: Instant) {
-        let mut late = std::mem::take(&mut self.letters.scratch);
-        let handler = &mut self.handlers[id.index()];
-        if handler.droppable {
-            handler.batcher.shed(now, |message| late.push(message));
-        }
-        for message in late.drain(..) {
+        let mut late = Vec::new();
+        let batcher = &mut self.handlers[id.index()].batcher;
+        batcher.shed(now, |message| late.push(message));
+        for message in late {
             self.finish(id, message, Outcome::Shed(ShedReason::Late), now);
         }
-        let mut batch = Batch::default();
-        if self.handlers[id.index()].batcher.overdue(now, &mut batch) {
-            self.call_alone(id, &mut batch.messages, now);
-        }
-        self.letters.scratch = late;
+    }
+
+    /// Ends splitting that takes too long: what is left is called later, each message alone.
+    fn end_split(&mut self, id: HandlerId, now: Instant) {
+        let mut left = Vec::new();
+        self.handlers[id.index()].batcher.end_split(&mut left);
+        self.call_alone(id, &mut left, now);
     }
 
     /// Copies what waits after the turn it came in out of the buffers that it came in.
@@ -400,7 +309,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
 
     /// Until when there is nothing to do.
     fn rest(&self, now: Instant) -> Next {
-        let slot = self.schedule.any_passed().then(|| now + SLOT_RETRY);
+        let slot = self.no_slot.then(|| now + SLOT_RETRY);
         let due = [
             self.transport.due(),
             self.guest.due(),

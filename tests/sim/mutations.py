@@ -45,15 +45,15 @@ MUTATIONS = [
     (
         "split-part-skipped",
         "the second half of a split batch is forgotten",
-        "batch.rs",
-        "self.parts.push(second);",
+        "split.rs",
+        "self.waiting.push(second);",
         "drop(second);",
     ),
     (
         "split-unbounded",
         "calls of a split batch are not counted",
-        "batch.rs",
-        "split.calls_left -= 2;",
+        "split.rs",
+        "bound.calls_left -= 2;",
         "",
     ),
     (
@@ -132,8 +132,8 @@ MUTATIONS = [
         "parts-first",
         "where order is kept, parts of a failed batch go before what was before them",
         "batch.rs",
-        "self.parts.pop_if(|_| !alone_first)",
-        "self.parts.pop_if(|_| !alone_first || true)",
+        "if !alone_first && self.parts.next",
+        "if self.parts.next",
     ),
     (
         "report-twice",
@@ -223,8 +223,8 @@ MUTATIONS = [
         "suspended-starves",
         "calls that could go on wait as long as there are new ones",
         "schedule.rs",
-        "of.any(|r| !r.stuck || self.called[id.index()])",
-        "of.any(|_| false)",
+        "is_some_and(|r| !r.stuck || called(e.id));",
+        "is_some_and(|_| false);",
     ),
     (
         "slot-not-asked-again",

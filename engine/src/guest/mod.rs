@@ -39,7 +39,8 @@ use crate::metrics::ShardMetrics;
 use crate::outbox::GuestConfiguration;
 use crate::outcome::{Fault, FaultKind};
 use crate::port::Unpark;
-use crate::shard::{Call, Ended, Guest, Runnable, Started, exclusive};
+use crate::seams::{Call, Ended, Guest, Runnable, Started};
+use crate::shard::exclusive;
 use crate::slice::Way;
 
 /// A linker of what guests may import.
@@ -267,7 +268,7 @@ impl Guest for ShardGuests {
         }
     }
 
-    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable)) {
+    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable<'_>)) {
         self.calls.runnable(now, mark);
     }
 

@@ -19,7 +19,7 @@ use crate::batch::Batch;
 use crate::message::HandlerId;
 use crate::outcome::Fault;
 use crate::port::Unpark;
-use crate::shard::{Call, Ended, Runnable};
+use crate::seams::{Call, Ended, Runnable};
 
 /// Lets a store's call run in slices of one tick, and wait on the shard's timers. For good: it can't be called directly again.
 pub(crate) fn slice(store: &mut Store<Host>, wait: &Arc<Wait>) {
@@ -31,8 +31,6 @@ pub(crate) fn slice(store: &mut Store<Host>, wait: &Arc<Wait>) {
 /// A call on a fiber.
 pub(crate) struct Suspended {
     handler: HandlerId,
-    /// When the oldest of its messages did.
-    arrived: Instant,
     batch: Arc<Batch>,
     running: Running,
     wait: Arc<Wait>,
@@ -65,7 +63,6 @@ impl Suspended {
         slice(&mut ready.store, &wait);
         Self {
             handler: call.handler,
-            arrived: call.batch.arrived(now),
             running: on_fiber(kind, ready, Arc::clone(&call.batch), call.outbox),
             batch: call.batch,
             waker: Waker::from(Arc::clone(&wait)),
@@ -152,11 +149,11 @@ impl Calls {
     }
 
     /// Calls `mark` for each call that wants to go on, or must end, by `now`.
-    pub(crate) fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable)) {
+    pub(crate) fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable<'_>)) {
         for call in self.calls.iter().filter(|call| call.due() <= now) {
             mark(Runnable {
                 handler: call.handler,
-                arrived: call.arrived,
+                batch: &call.batch,
                 began: call.spent.began(),
             });
         }

@@ -12,7 +12,7 @@ use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::scenario::{Network, Scenario, Spec};
-use crate::shard::{Arrival, Transport};
+use crate::seams::{Arrival, Transport};
 use crate::wire::{self, Incoming};
 use crate::world::Shared;
 

@@ -61,10 +61,12 @@ fn rules(seed: u64, rng: &mut Rng) -> Rules {
 }
 
 fn plan(index: u64, rng: &mut Rng) -> Plan {
+    let limits = limits(rng);
     let setup = Setup {
         name: format!("handler-{index}"),
         component: format!("digest-{index}"),
-        limits: limits(rng),
+        budget_of_owner: limits.latency_budget,
+        limits,
         dead_letter: rng.chance(600).then(|| format!("dead.{index}")),
         droppable: rng.chance(350),
     };

@@ -11,7 +11,8 @@ use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
-use crate::shard::{Next, Shard};
+use crate::seams::Next;
+use crate::shard::Shard;
 use crate::tally::Tally;
 use crate::world::{Shared, World};
 

@@ -14,7 +14,7 @@ use crate::outbox::{Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind};
 use crate::rng::Rng;
 use crate::scenario::{Machine, Plan, Profile, Scenario, Spec};
-use crate::shard::{Call, Ended, Guest, Runnable, Started};
+use crate::seams::{Call, Ended, Guest, Runnable, Started};
 use crate::slice::Way;
 use crate::world::Shared;
 
@@ -232,7 +232,7 @@ impl Guest for ScriptedGuest {
         }
     }
 
-    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable)) {
+    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable<'_>)) {
         let ready = self.suspended.iter().filter(|r| r.wake <= now);
         for running in ready {
             let starves = now.saturating_duration_since(running.wake) > STARVES;
@@ -243,11 +243,9 @@ impl Guest for ScriptedGuest {
                     running.number
                 )
             });
-            let messages = running.call.batch.messages.iter();
-            let oldest = messages.map(|m| m.arrived_or(now)).min();
             mark(Runnable {
                 handler: running.call.handler,
-                arrived: oldest.unwrap_or(now),
+                batch: &running.call.batch,
                 began: running.began,
             });
         }
@@ -271,7 +269,7 @@ impl Guest for ScriptedGuest {
             && self.suspended.len() < self.machine.suspended_max;
         let may = !overtakes && (!fiber || room);
         if !may {
-            self.world.borrow_mut().ledger.refused(handler);
+            self.world.borrow_mut().ledger.full(handler);
         }
         may
     }

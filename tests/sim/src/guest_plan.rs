@@ -9,7 +9,7 @@ use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, Mark, Outbox};
 use crate::outcome::FaultKind;
 use crate::scenario::{OUT_PLAIN, Script};
-use crate::shard::Call;
+use crate::seams::Call;
 use crate::wire::{Origin, serial};
 
 /// A time above every deadline.

@@ -32,9 +32,11 @@ engine! {
     pause "../../../engine/src/pause.rs"
     penalty "../../../engine/src/penalty.rs"
     schedule "../../../engine/src/schedule.rs"
+    seams "../../../engine/src/seams.rs"
     settle "../../../engine/src/settle.rs"
     shard "../../../engine/src/shard.rs"
     slice "../../../engine/src/slice.rs"
+    split "../../../engine/src/split.rs"
     subject "../../../engine/src/subject.rs"
 }
 

@@ -64,6 +64,7 @@ fn plan(index: usize, linger: Duration) -> Plan {
     let setup = Setup {
         name: format!("handler-{index}"),
         component: String::new(),
+        budget_of_owner: limits.latency_budget,
         limits,
         dead_letter: None,
         droppable: false,

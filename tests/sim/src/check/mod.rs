@@ -100,6 +100,8 @@ pub(crate) struct Book {
     pub(crate) in_split: usize,
     /// The last turn in which the guest refused a call.
     pub(crate) refused_turn: u64,
+    /// The last turn in which it had as many suspended calls as it may have.
+    pub(crate) full_turn: u64,
     /// Releases that are not confirmed.
     pub(crate) unconfirmed: usize,
     /// Until when it stays on fibers.
@@ -157,6 +159,7 @@ impl Ledger {
             split: None,
             in_split: 0,
             refused_turn: 0,
+            full_turn: 0,
             unconfirmed: 0,
             fiber_until: None,
             history: 0,

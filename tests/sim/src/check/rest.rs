@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::message::HandlerId;
-use crate::shard::Next;
+use crate::seams::Next;
 
 use super::{Book, Delivery, Ledger, State};
 
@@ -59,6 +59,9 @@ impl Ledger {
         let held = self.ordered && !self.any_callable(id);
         let until = if held {
             self.tally.rests_held += 1;
+            return;
+        } else if book.full_turn == self.turn {
+            self.tally.rests_full += 1;
             return;
         } else if book.unconfirmed >= most {
             self.tally.rests_unconfirmed += 1;

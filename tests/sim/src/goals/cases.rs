@@ -141,12 +141,18 @@ fn kept(seed: u64) -> Case {
     let counted = tally.latencies.len() + tally.refused == trace.len();
     Case {
         name: "2 × overload, not droppable",
-        goal: format!("nothing shed, at most {most} bytes in flight"),
-        seen: format!(
-            "{} shed, {} bytes, {} refused",
-            tally.shed, tally.bytes_peak, tally.refused
+        goal: format!(
+            "nothing shed, at most {most} bytes in flight and 2000 messages in the shard"
         ),
-        met: tally.shed == 0 && tally.bytes_peak <= most && tally.refused > 0 && counted,
+        seen: format!(
+            "{} shed, {} bytes, {} messages, {} refused",
+            tally.shed, tally.bytes_peak, result.waiting_peak, tally.refused
+        ),
+        met: tally.shed == 0
+            && tally.bytes_peak <= most
+            && result.waiting_peak <= 2_000
+            && tally.refused > 0
+            && counted,
     }
 }
 
@@ -251,6 +257,7 @@ fn all_poison(seed: u64) -> Case {
     all[0].deliveries_max = 3;
     let deliveries = all[0].deliveries_max as usize;
     let bound = 1 + all[0].split_calls_max as usize + POISON * deliveries;
+    let split_time = all[0].split_time_max;
     let fate = |handler, numbers: &[u64], _, _, _| match handler {
         0 => Fate::Trap(200 * US),
         _ => Fate::Done(cost(numbers.len())),
@@ -267,14 +274,18 @@ fn all_poison(seed: u64) -> Case {
     let p99 = neighbour.quantile(0.99);
     Case {
         name: "256 poison messages in a batch of 256",
-        goal: format!("≤ {bound} calls, all dead-lettered, a neighbour's p99 ≤ its budget = 10 ms"),
+        goal: format!(
+            "≤ {bound} calls, split for ≤ {split_time:?}, all dead-lettered, a neighbour's p99 ≤ its budget = 10 ms"
+        ),
         seen: format!(
-            "{} calls, {} dead letters, p99 {:.2} ms",
+            "{} calls, split for {:.1} ms, {} dead letters, p99 {:.2} ms",
             poison.calls,
+            poison.shared_last_ns as f64 / MS as f64,
             poison.letters,
             p99 as f64 / MS as f64
         ),
         met: poison.calls <= bound
+            && poison.shared_last_ns <= split_time.as_nanos() as u64
             && poison.letters == POISON
             && poison.termed == POISON
             && p99 <= 10 * MS

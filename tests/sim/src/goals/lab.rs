@@ -17,7 +17,8 @@ use crate::message::{Format, HandlerId, Layout, Message, Span};
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
-use crate::shard::{Arrival, Call, Ended, Guest, Next, Runnable, Shard, Started, Transport};
+use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport};
+use crate::shard::Shard;
 use crate::slice::Way;
 use crate::world::real_now;
 
@@ -72,6 +73,8 @@ pub(crate) struct Tally {
     pub(crate) sends: std::collections::BTreeMap<u64, usize>,
     /// Most bytes in flight.
     pub(crate) bytes_peak: usize,
+    /// When the last call of more than one message began, in nanoseconds.
+    pub(crate) shared_last_ns: u64,
 }
 
 impl Tally {
@@ -91,6 +94,8 @@ pub(crate) struct Result {
     /// When the last thing happened, in nanoseconds.
     pub(crate) end_ns: u64,
     pub(crate) gave_up: bool,
+    /// Most messages that the shard held for a call.
+    pub(crate) waiting_peak: usize,
 }
 
 impl Result {
@@ -183,6 +188,15 @@ impl LabGuest<'_> {
         }
     }
 
+    fn count(&self, call: &Call) {
+        let world = &mut *self.world.borrow_mut();
+        let tally = &mut world.result.handlers[call.handler.index()];
+        tally.calls += 1;
+        if call.batch.messages.len() > 1 {
+            tally.shared_last_ns = world.now_ns;
+        }
+    }
+
     /// Runs a call on a fiber for one slice.
     fn slice(&mut self, mut s: Suspended) -> Option<Ended> {
         let (need, fault) = match s.left {
@@ -221,7 +235,7 @@ impl LabGuest<'_> {
 impl Guest for LabGuest<'_> {
     fn start(&mut self, call: Call, now: Instant) -> Started {
         let left = self.fate(&call);
-        self.world.borrow_mut().result.handlers[call.handler.index()].calls += 1;
+        self.count(&call);
         let (need, fault) = match left {
             Fate::Done(ns) => (ns, None),
             Fate::Trap(ns) => (ns, Some(Fault::new(FaultKind::Trap, "as planned"))),
@@ -249,11 +263,11 @@ impl Guest for LabGuest<'_> {
         Started::Ended(self.ended(call, need, fault.map_or(Ok(()), Err)))
     }
 
-    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable)) {
+    fn runnable(&self, _: Instant, mark: &mut dyn FnMut(Runnable<'_>)) {
         for s in &self.suspended {
             mark(Runnable {
                 handler: s.call.handler,
-                arrived: s.call.batch.arrived(now),
+                batch: &s.call.batch,
                 began: s.began,
             });
         }
@@ -441,6 +455,7 @@ fn world(plan: Plan<'_>) -> Shared<'_> {
             handlers,
             end_ns: 0,
             gave_up: false,
+            waiting_peak: 0,
         },
         budgets: budgets.collect(),
         in_flight: vec![(0, 0); count],
@@ -460,6 +475,7 @@ fn shard<'a>(shared: &Shared<'a>) -> Shard<LabGuest<'a>, LabTransport<'a>> {
         name: format!("h{index}"),
         component: String::new(),
         limits: limits.clone(),
+        budget_of_owner: limits.latency_budget,
         dead_letter: plan.letters.then(|| "dead".into()),
         droppable: plan.droppable,
     };
@@ -499,6 +515,8 @@ pub(crate) fn run(plan: Plan<'_>) -> Result {
         let now = shared.borrow().now();
         let next = shard.turn(now);
         let world = &mut *shared.borrow_mut();
+        let waiting = &mut world.result.waiting_peak;
+        *waiting = shard.waiting().max(*waiting);
         if world.result.gave_up {
             break;
         }

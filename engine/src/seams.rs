@@ -1,0 +1,115 @@
+//! What the loop asks of a transport and of a guest, and what they tell it: the seams at which the simulator puts its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::Batch;
+use crate::confirm::{Report, SendId, Sent};
+use crate::limits::HandlerLimits;
+use crate::message::{HandlerId, Message};
+use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outcome::{Fault, Outcome};
+use crate::slice::Way;
+
+/// A message that has come for a handler.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) handler: HandlerId,
+    pub(crate) message: Message,
+    /// Whether it comes back after a delay.
+    pub(crate) again: bool,
+}
+
+/// Where messages come from, and where settlements and sends go.
+pub(crate) trait Transport {
+    /// Adds what has come to `arrivals`, up to `max`.
+    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>);
+    /// Calls `apply` for each handler whose limits have changed since the last time.
+    fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
+    /// Takes a released send, and says whether it will report on it.
+    fn send(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
+    /// Takes a dead letter: as a send, but refused where nobody takes it.
+    fn send_letter(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
+    /// What has become of sends since the last time: the next report, if there is one.
+    fn report(&mut self, now: Instant) -> Option<Report>;
+    /// Takes a released update of a handler's configuration.
+    fn update(&mut self, handler: HandlerId, update: GuestConfiguration);
+    /// Settles a message: its last word, or its return after a delay.
+    fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant);
+    /// Writes out what the turn has gathered.
+    fn flush(&mut self);
+    /// Whether nothing has come from outside.
+    fn is_quiet(&self) -> bool;
+    /// When it next has something of its own accord.
+    fn due(&self) -> Option<Instant>;
+}
+
+/// A call to be made.
+pub(crate) struct Call {
+    pub(crate) handler: HandlerId,
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) outbox: Box<Outbox>,
+    pub(crate) way: Way,
+}
+
+/// A call that has ended.
+pub(crate) struct Ended {
+    pub(crate) handler: HandlerId,
+    /// Given back whole: nobody else holds it.
+    pub(crate) batch: Arc<Batch>,
+    /// What the call held; new and empty if it was lost with the call.
+    pub(crate) outbox: Box<Outbox>,
+    pub(crate) result: Result<(), Fault>,
+    /// How long it took, the turns of others left out.
+    pub(crate) took: Duration,
+    /// When it ended.
+    pub(crate) at: Instant,
+}
+
+/// What became of the start of a call.
+pub(crate) enum Started {
+    /// It is done.
+    Ended(Ended),
+    /// It waits, or gave the shard back; [`Guest::resume`] goes on with it.
+    Suspended,
+    /// It was direct, held the shard for longer than its slice and was abandoned at this time: nothing of it remains.
+    Overran(Call, Instant),
+    /// There is no free slot for an instance: nothing has happened.
+    NoSlot(Call),
+}
+
+/// A suspended call that wants to go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runnable<'a> {
+    pub(crate) handler: HandlerId,
+    pub(crate) batch: &'a Batch,
+    /// When it began.
+    pub(crate) began: Instant,
+}
+
+/// What runs the handlers' components.
+pub(crate) trait Guest {
+    /// Calls a handler with a batch, in an instance that has seen nothing.
+    fn start(&mut self, call: Call, now: Instant) -> Started;
+    /// Calls `mark` for each suspended call whose wait is over.
+    fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable<'_>));
+    /// Goes on with a suspended call of this handler whose wait is over, until it ends or suspends again.
+    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended>;
+    /// Whether the handler may have one more call of this way.
+    fn may_start(&self, handler: HandlerId, way: Way) -> bool;
+    /// Drops used instances; in an idle turn also readies one. Whether there is more of that to do.
+    fn tend(&mut self, idle: bool) -> bool;
+    /// Changes a handler's limits for the calls to come.
+    fn set_limits(&mut self, handler: HandlerId, limits: &HandlerLimits);
+    /// When a suspended call wants to go on.
+    fn due(&self) -> Option<Instant>;
+}
+
+/// What the shard wants after a turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another turn, at once.
+    Again,
+    /// To rest until something comes, or until this time.
+    Rest(Option<Instant>),
+}
