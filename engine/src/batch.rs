@@ -12,6 +12,10 @@ use crate::message::Message;
 use crate::order::Order;
 use crate::split::Parts;
 
+/// Calls this short are so many that one in [`SHORT_OF`] tells as much, and learning from each would cost them a hundredth.
+const SHORT: Duration = Duration::from_micros(10);
+/// Of so many short calls one is learned from.
+const SHORT_OF: u32 = 4;
 /// How many times as long as expected a call may take before it is taken to be stuck. Picked by hand: others have turns too.
 const STUCK: u32 = 4;
 
@@ -66,6 +70,8 @@ pub(crate) struct Batch {
 pub(crate) struct Batcher {
     bound: BatchBound,
     cost: CostModel,
+    /// Calls so far that were short, modulo 2^32.
+    short_calls: u32,
     /// Never in a failed call: may share one with others.
     fresh: VecDeque<Message>,
     /// Since when the oldest has waited for longer than it should, whenever it was asked, and when it was asked last.
@@ -90,6 +96,7 @@ impl Batcher {
         Self {
             bound,
             cost: CostModel::new(),
+            short_calls: 0,
             fresh: VecDeque::new(),
             standing: None,
             detached: 0,
@@ -176,6 +183,9 @@ impl Batcher {
         let Some(oldest) = self.fresh.front() else {
             return (0, 0);
         };
+        if self.fresh.len().min(self.bound.messages_max) == 1 {
+            return (1, oldest.bytes());
+        }
         let due = oldest.arrived_or(now) + self.bound.budget;
         let left = due.saturating_duration_since(now);
         let BatchBound {
@@ -260,7 +270,10 @@ impl Batcher {
 
     /// Notes what a call of so many messages and bytes took.
     pub(crate) fn observe(&mut self, messages: usize, bytes: usize, took: Duration) {
-        self.cost.observe(messages, bytes, took);
+        self.short_calls = self.short_calls.wrapping_add(u32::from(took < SHORT));
+        if took >= SHORT || self.short_calls.is_multiple_of(SHORT_OF) {
+            self.cost.observe(messages, bytes, took);
+        }
     }
 
     /// Gives `shed` the fresh messages that have waited too long to be handled within their budget together with a batch worth

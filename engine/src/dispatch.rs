@@ -297,7 +297,7 @@ mod tests {
     struct Panicking;
 
     impl Transport for Panicking {
-        fn receive(&mut self, _: Instant, _: usize, _: &mut Vec<Arrival>) {}
+        fn receive(&mut self, _: Instant, _: usize, _: impl FnMut(Arrival)) {}
         fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
         fn send(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
             Sent::Done

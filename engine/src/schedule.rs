@@ -169,6 +169,10 @@ impl Schedule {
     /// would only be slower each; but it takes turns with a call that is stuck, which would hold up all its messages.
     pub(crate) fn pick(&mut self, now: Instant) -> Option<Pick> {
         let ready = |e: &Entry| !e.passed && e.ready <= now;
+        if let ([only], []) = (&*self.entries, &*self.resumable) {
+            let only = ready(only).then_some(only.id);
+            return only.map(|id| self.goes(Pick::Call(id)));
+        }
         let resumable = |id: HandlerId| self.resumable.iter().find(|r| r.id == id);
         let called = |id: HandlerId| self.called[id.index()];
         let calls = || {
@@ -191,11 +195,16 @@ impl Schedule {
             .chain(resumes())
             .filter(|(_, pick)| used(*pick) <= least.saturating_add(self.ahead));
         let (_, pick) = within.min_by_key(|(due, pick)| (*due, used(*pick)))?;
-        let used = used(pick);
-        debug_assert!(used <= least.saturating_add(self.ahead));
-        self.level = self.level.max(used);
-        self.called[pick.handler().index()] = matches!(pick, Pick::Call(_));
-        Some(pick)
+        debug_assert!(used(pick) <= least.saturating_add(self.ahead));
+        Some(self.goes(pick))
+    }
+
+    /// Notes what goes.
+    fn goes(&mut self, pick: Pick) -> Pick {
+        let index = pick.handler().index();
+        self.level = self.level.max(self.used[index]);
+        self.called[index] = matches!(pick, Pick::Call(_));
+        pick
     }
 
     /// Charges a handler with time of the shard.

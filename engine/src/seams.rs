@@ -22,8 +22,8 @@ pub(crate) struct Arrival {
 
 /// Where messages come from, and where settlements and sends go.
 pub(crate) trait Transport {
-    /// Adds what has come to `arrivals`, up to `max`.
-    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>);
+    /// Hands over what has come, up to `max`.
+    fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival));
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
     /// Takes a released send, and says whether it will report on it.

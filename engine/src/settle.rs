@@ -231,6 +231,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     }
 
     /// Settles a message of a successful call as its guest said.
+    #[inline(always)]
     fn handled(&mut self, id: HandlerId, message: Message, mark: Option<Mark>, at: Instant) {
         match mark {
             None | Some(Mark::Completed) => self.finish(id, message, Outcome::Ack, at),
@@ -350,7 +351,9 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.letters.wait(at + delay, id, dead);
     }
 
-    /// The one way out: a message is settled, or given back to be delivered again.
+    /// The one way out: a message is settled, or given back to be delivered again. Inlined, so that a message that is handled is
+    /// not moved on its way.
+    #[inline(always)]
     pub(crate) fn finish(
         &mut self,
         id: HandlerId,

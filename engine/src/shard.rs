@@ -17,7 +17,7 @@ use crate::metrics::ShardMetrics;
 use crate::outbox::{Outbox, OutboxBound};
 use crate::outcome::{Jitter, Outcome, ShedReason};
 use crate::schedule::{Pick, Schedule};
-use crate::seams::{Arrival, Call, Guest, Next, Runnable, Started, Transport};
+use crate::seams::{Call, Guest, Next, Runnable, Started, Transport};
 use crate::settle::Letters;
 use crate::slice::Way;
 
@@ -41,7 +41,6 @@ pub(crate) struct Shard<G, T> {
     /// Batches and outboxes of calls that have ended, to be used again.
     pub(crate) spare: Vec<(Arc<Batch>, Box<Outbox>)>,
     pub(crate) metrics: Arc<ShardMetrics>,
-    arrivals: Vec<Arrival>,
     /// Handlers that messages came for in this turn.
     arrived: Vec<HandlerId>,
     time_slice: Duration,
@@ -76,7 +75,6 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             wall,
             spare: Vec::new(),
             metrics,
-            arrivals: Vec::new(),
             arrived: Vec::new(),
             time_slice: rules.time_slice,
             turned: wall.at,
@@ -125,22 +123,16 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             // It may be called earlier now than it could be before.
             queued.push(id);
         });
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        self.transport.receive(now, ARRIVALS_MAX, &mut arrivals);
-        for Arrival {
-            handler: id,
-            message,
-            again,
-        } in arrivals.drain(..)
-        {
-            let handler = &mut self.handlers[id.index()];
-            self.metrics.handler(id).received.add(u64::from(!again));
-            handler.batcher.push(message);
-            if self.arrived.last() != Some(&id) {
-                self.arrived.push(id);
+        let (handlers, arrived) = (&mut self.handlers, &mut self.arrived);
+        self.transport.receive(now, ARRIVALS_MAX, |arrival| {
+            let id = arrival.handler;
+            let received = &self.metrics.handler(id).received;
+            received.add(u64::from(!arrival.again));
+            handlers[id.index()].batcher.push(arrival.message);
+            if arrived.last() != Some(&id) {
+                arrived.push(id);
             }
-        }
-        self.arrivals = arrivals;
+        });
         for place in 0..self.arrived.len() {
             let id = self.arrived[place];
             self.company

@@ -104,7 +104,7 @@ MUTATIONS = [
         "letter-forgotten",
         "a dead letter that was refused is not sent again",
         "settle.rs",
-        "self.letters.waiting.push((at + delay, id, dead));",
+        "self.letters.wait(at + delay, id, dead);",
         "drop((at + delay, id, dead));",
     ),
     (

@@ -282,17 +282,18 @@ impl ScriptedBroker {
 }
 
 impl Transport for ScriptedBroker {
-    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>) {
+    fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival)) {
         self.publish(now);
         self.lose_connection(now);
         if now < self.down_until {
             return;
         }
-        let mut fresh = Vec::new();
-        self.bring_back(now, max, arrivals, &mut fresh);
+        let (mut arrivals, mut fresh) = (Vec::new(), Vec::new());
+        self.bring_back(now, max, &mut arrivals, &mut fresh);
         let room = max - arrivals.len();
         self.admit(room, &mut fresh);
-        self.read(&fresh, now, arrivals);
+        self.read(&fresh, now, &mut arrivals);
+        arrivals.into_iter().for_each(take);
     }
 
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {

@@ -97,17 +97,26 @@ impl MemoryTransport {
         }
     }
 
-    /// Gives a delivery to each of its handlers; the last one, nearly always the only one, gets it without a copy.
-    fn arrive(&mut self, delivery: Delivery, now: Instant, arrivals: &mut Vec<Arrival>) {
+    /// Gives a delivery to each of its handlers, how many they are; the last one, nearly always the only one, gets it without a
+    /// copy.
+    #[inline]
+    fn arrive(
+        &mut self,
+        delivery: Delivery,
+        now: Instant,
+        take: &mut impl FnMut(Arrival),
+    ) -> usize {
         let Delivery { message, handlers } = delivery;
         if let Some((last, others)) = handlers.as_slice().split_last() {
             for handler in others {
-                arrivals.push(self.arrival(*handler, message.clone(), now));
+                take(self.arrival(*handler, message.clone(), now));
             }
-            arrivals.push(self.arrival(*last, message, now));
+            take(self.arrival(*last, message, now));
         }
+        handlers.as_slice().len()
     }
 
+    #[inline]
     fn arrival(&mut self, handler: HandlerId, mut message: Message, now: Instant) -> Arrival {
         message.id = self.next_id;
         message.arrived.get_or_insert(now);
@@ -184,21 +193,23 @@ impl MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>) {
+    fn receive(&mut self, now: Instant, max: usize, mut take: impl FnMut(Arrival)) {
         self.now = now;
-        while arrivals.len() < max && self.delayed.peek().is_some_and(|Reverse(d)| d.due <= now) {
+        let mut taken = 0;
+        while taken < max && self.delayed.peek().is_some_and(|Reverse(d)| d.due <= now) {
             if let Some(Reverse(Delayed {
                 handler, message, ..
             })) = self.delayed.pop()
             {
-                arrivals.push(Arrival {
+                taken += 1;
+                take(Arrival {
                     handler,
                     message,
                     again: true,
                 });
             }
         }
-        while arrivals.len() < max {
+        while taken < max {
             let Some(delivery) = self
                 .local
                 .pop_front()
@@ -206,7 +217,7 @@ impl Transport for MemoryTransport {
             else {
                 break;
             };
-            self.arrive(delivery, now, arrivals);
+            taken += self.arrive(delivery, now, &mut take);
         }
         // What could not be taken in now outlives the turn.
         for delivery in &mut self.local {

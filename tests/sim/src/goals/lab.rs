@@ -322,7 +322,8 @@ impl LabTransport<'_> {
 }
 
 impl Transport for LabTransport<'_> {
-    fn receive(&mut self, now: Instant, max: usize, arrivals: &mut Vec<Arrival>) {
+    fn receive(&mut self, now: Instant, max: usize, mut take: impl FnMut(Arrival)) {
+        let mut taken = 0;
         let mut place = 0;
         while place < self.delayed.len() {
             if self.delayed[place].0 > now {
@@ -330,14 +331,15 @@ impl Transport for LabTransport<'_> {
                 continue;
             }
             let (_, handler, message) = self.delayed.swap_remove(place);
-            arrivals.push(Arrival {
+            taken += 1;
+            take(Arrival {
                 handler,
                 message,
                 again: true,
             });
         }
         let world = &mut *self.world.borrow_mut();
-        while arrivals.len() < max {
+        while taken < max {
             let Some(a) = world
                 .plan
                 .trace
@@ -364,7 +366,8 @@ impl Transport for LabTransport<'_> {
             *bytes += message.bytes();
             let peak = &mut world.result.handlers[a.handler].bytes_peak;
             *peak = (*peak).max(*bytes);
-            arrivals.push(Arrival {
+            taken += 1;
+            take(Arrival {
                 handler: HandlerId(a.handler as u32),
                 message,
                 again: false,
