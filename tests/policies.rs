@@ -9,10 +9,11 @@ use crate::harness::{
     Asked, LONG, PROBE, blocked, config, count, limited, release, settled, start, until,
 };
 use crate::hostile::Hand;
+use crate::isolation::component;
 
-/// A direct handler that turns about a million times, some hundred microseconds, a message of its call.
-fn turning(change: impl FnOnce(&mut millpond::HandlerLimits)) -> HandlerConfig {
-    let hand = Hand {
+/// A guest that turns about a million times, some hundred microseconds, a message of its call.
+fn turner() -> Hand {
+    Hand {
         handler: "(local $left i32)
             (local.set $left (i32.mul (local.get 1) (i32.const 1000000)))
             (loop $go
@@ -21,8 +22,12 @@ fn turning(change: impl FnOnce(&mut millpond::HandlerLimits)) -> HandlerConfig {
             (i32.const 2048)"
             .into(),
         ..Hand::default()
-    };
-    let mut handler = hand.config();
+    }
+}
+
+/// A direct handler that turns.
+fn turning(change: impl FnOnce(&mut millpond::HandlerLimits)) -> HandlerConfig {
+    let mut handler = turner().config();
     change(&mut handler.limits);
     handler
 }
@@ -334,6 +339,38 @@ fn a_handler_with_much_to_do_leaves_another_its_share() {
         waiting > 0,
         "all {done} were done before ten requests of the other"
     );
+    engine.stop();
+}
+
+#[test]
+fn handlers_share_a_shard_by_their_weights() {
+    let weighing = |name: &str, weight| {
+        let mut handler = HandlerConfig::bytes(name, component(&turner().to_string()));
+        let limits = &mut handler.limits;
+        (limits.weight, limits.batch_messages_max) = (weight, 1);
+        limits.in_flight_messages_max = 100_000;
+        (limits.deadline, limits.wall_deadline) = (LONG, LONG);
+        handler
+    };
+    let engine = start(config([weighing("heavy", 3), weighing("light", 1)]));
+    // Each message is one for either.
+    for _ in 0..4_000 {
+        assert_eq!(engine.publish(message("hand", "x")).unwrap(), 2);
+    }
+    let acked = || {
+        engine
+            .stats()
+            .handlers
+            .iter()
+            .map(|h| h.acked)
+            .collect::<Vec<_>>()
+    };
+    until("they have had some turns", || {
+        acked().iter().sum::<u64>() > 800
+    });
+    let seen = acked();
+    let ratio = seen[0] as f64 / seen[1] as f64;
+    assert!((2.0..4.5).contains(&ratio), "{seen:?} by weights 3 and 1");
     engine.stop();
 }
 
