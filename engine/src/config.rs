@@ -117,7 +117,7 @@ fn covers(wide: &str, narrow: &str) -> bool {
 ///
 /// A component that has `configure` says its subjects and settings itself. The settings (its `extensions`) may tighten these
 /// limits and never loosen them: `batch-max` (messages), `batch-bytes-max` (bytes), `latency-budget` and `deadline` (a number
-/// with `us`, `ms` or `s`), `deliveries-max`. An unknown key is a warning in the log.
+/// with `us`, `ms` or `s`), `deliveries-max`. A guest's `deadline` leaves `wall_deadline` as it was. An unknown key is a warning in the log.
 #[derive(Debug, Clone)]
 pub struct HandlerConfig {
     pub(crate) name: String,
@@ -163,7 +163,8 @@ impl HandlerConfig {
 
     /// Names the subject that messages go to which are given up on: the payload and headers as they were, and before them
     /// `Millpond-Reason` (the kind of fault), `-Detail`, `-Attempts`, `-Handler`, `-Component` (its SHA-256), `-Subject`,
-    /// `-Arrived-Unix-Ms` and `-Failed-Unix-Ms`; `-Headers-Left-Out` counts own headers that found no room.
+    /// `-Arrived-Unix-Ms` and `-Failed-Unix-Ms`; if the message's own headers don't
+    /// all fit, none is kept, and `-Headers-Left-Out` says how many there were.
     ///
     /// A message is terminated only once its letter is taken: by a handler, or by a subscription with room. While nobody takes
     /// it, it is sent again after a delay, and its message stays in flight. Without a subject such a message is terminated at
@@ -174,8 +175,9 @@ impl HandlerConfig {
         self
     }
 
-    /// Lets its messages be shed, and counted, when more come than can be handled: those that have waited so long that they could
-    /// not be handled within `latency_budget`, once the queue has not been empty for as long as that. Never, unless this is said.
+    /// Lets its messages be shed, and counted, when more come than can be handled: those that have waited too long to be handled
+    /// within `latency_budget`, as learned costs tell, once the oldest that waits has been that late for a whole budget. A
+    /// shorter burst is handled late, not shed. Never, unless this is said.
     #[must_use]
     pub fn droppable(mut self) -> Self {
         self.droppable = true;

@@ -33,16 +33,17 @@ pub struct HandlerLimits {
     /// How long a call may take, its waits and the turns of others included. Default 5 s: long enough for a call that shares its
     /// shard with others to use its whole `deadline`. At it the call ends with the fault `deadline`.
     pub wall_deadline: Duration,
-    /// How long `subscribe-receive` waits, which has no time of its own. Default 500 ms, under the deadline, so that the guest
-    /// gets an error and not a fault.
+    /// How long `subscribe-receive` waits, which has no time of its own. Default 500 ms. Keep it under `wall_deadline`, which
+    /// counts waits, so that the guest gets an error and not a fault.
     pub receive_wait_max: Duration,
     /// The time a message may take from its arrival to its settlement. Default 10 ms. Batches are made as large as lets the
     /// oldest message meet it; messages that can't are still handled, unless they may be shed.
     pub latency_budget: Duration,
-    /// How long an idle shard lets a message wait for others to share its call. Default 0: not at all. It never waits so long
-    /// that the budget would be broken.
+    /// How long after its arrival a message may be kept back so that others share its call. Default 0: not at all. It ends when
+    /// a call is full, and where the learned cost of the call would break the budget.
     pub linger: Duration,
-    /// Share of a shard's time, relative to other handlers', while several want it. Default 1.
+    /// Share of a shard's time, relative to other handlers', while several want it: 1 to 1,000. Default 1. Of weight 2 it has
+    /// twice the time of one of weight 1; within one slice of each other the earliest due goes first.
     pub weight: u32,
     /// Messages a call. Default 64: there, the fixed cost of a call is under a tenth of the whole.
     pub batch_messages_max: usize,
@@ -62,17 +63,19 @@ pub struct HandlerLimits {
     pub retry_delay_first: Duration,
     /// Longest such delay. Default 1 s.
     pub retry_delay_max: Duration,
-    /// Calls that a batch which failed may be split into, to find the message that is the cause. Default 32: one such message
-    /// among 1,024 takes 20. What remains at it is called again later, each message alone.
+    /// Calls that failed batches may be split into on a shard, from the first failure until no part is left, to find the message
+    /// that is the cause. Default 32: one such message among 1,024 takes 20. What remains at it is called again later, each
+    /// message alone. Below 2 nothing is split.
     pub split_calls_max: u32,
-    /// How long after its fault a batch may be split. Default 100 ms. At it as above.
+    /// How long after the first of these failures batches may be split. Default 100 ms. At it as above.
     pub split_time_max: Duration,
     /// Batches a shard whose sends are not all confirmed yet. Default 64. At it the handler is not called until one is.
     pub unconfirmed_batches_max: usize,
     /// How long a confirmation is waited for. Default 5 s. At it the batch's messages are handled again.
     pub confirm_wait_max: Duration,
-    /// How long a handler whose calls nearly all fail (30 of the last 32) is paused on a shard; it doubles with each pause.
-    /// Default 100 ms.
+    /// How long a handler whose calls nearly all fail (30 of the last 32) is paused on a shard; it doubles with each pause that
+    /// begins sooner after the last than that one lasted. Default 100 ms. Its messages wait meanwhile, beyond their budget if need
+    /// be; once as many are in flight as may be, publishers get `Full`. 0: never paused.
     pub pause_first: Duration,
     /// Longest such pause. Default 10 s. 0: never paused.
     pub pause_max: Duration,
@@ -141,7 +144,7 @@ pub struct EngineLimits {
     /// Their bytes, a shard. Default 64 MiB. At it publishers get `Full`; one message alone is always admitted.
     pub in_flight_bytes_max: u64,
     /// How long a call may hold its shard. Default 1 ms: above nearly every call, below what others notice. A direct call that
-    /// runs longer (counted in ticks, so up to one more) is abandoned with all it did, and made again on a fiber, which gives
+    /// runs longer (counted in whole ticks and one more, so for one to two at the default) is abandoned with all it did, and made again on a fiber, which gives
     /// the shard back at every tick.
     pub time_slice: Duration,
     /// How long a handler stays on fibers after that; it doubles with each overrun. Default 100 ms.

@@ -52,7 +52,7 @@ pub(crate) struct HandlerMetrics {
     pub(crate) dead_lettered: Counter,
     pub(crate) unsent: Counter,
     pub(crate) pauses: Counter,
-    /// 1 while it is paused or its first call after a pause has not ended.
+    /// 1 while it is paused, and until a call succeeds after that.
     pub(crate) paused: Counter,
 }
 
@@ -203,7 +203,7 @@ pub struct Stats {
     pub unrouted: u64,
     /// Messages that a full subscription did not take.
     pub dropped: u64,
-    /// Latency from a message's arrival to its settlement, in nanoseconds.
+    /// Latency from arrival to settlement of messages that were handled or given up on; those shed are not among them.
     pub latency: Latencies,
     /// How used memory is reset.
     pub reset: &'static str,

@@ -42,7 +42,7 @@ impl Check {
 
     /// Notes a time that is zero or above the longest.
     fn some_time(self, name: &str, time: Duration) -> Self {
-        let fault = || format!("{name} is 0; it must be above");
+        let fault = || format!("{name} is 0; it must be above 0 and at most {TIME_MAX:?}");
         Self(self.0.or_else(|| time.is_zero().then(fault))).time(name, time)
     }
 }

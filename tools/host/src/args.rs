@@ -120,7 +120,7 @@ pub(crate) struct RunArguments {
     /// Most messages a call [default: 64]
     #[arg(long, value_name = "MESSAGES")]
     pub(crate) batch_max: Option<usize>,
-    /// How long a call may take, such as 250ms [default: 1s]
+    /// Longest a call may take in all, such as 250ms [default: 1s of its own running time, 5s in all]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) deadline: Option<Duration>,
     /// Memory that an instance may have, such as 16MiB [default: 64MiB]

@@ -64,7 +64,7 @@ fn limits(arguments: &RunArguments) -> anyhow::Result<HandlerLimits> {
     if let Some(deadline) = arguments.deadline {
         limits.deadline = deadline;
         limits.wall_deadline = deadline;
-        // Under the deadline, so that a guest that waits in vain gets an error and not a fault.
+        // Under the wall deadline, so that a guest that waits in vain gets an error and not a fault.
         limits.receive_wait_max = limits.receive_wait_max.min(deadline / 2);
     }
     if let Some(bytes) = arguments.memory_max {
