@@ -102,7 +102,8 @@ impl CostModel {
         }
     }
 
-    /// Learns that a call of `messages` with `bytes` in all took `took`, from the decision to its end.
+    /// Learns that a call of `messages` with `bytes` in all took `took`, from the decision to its end, the turns of
+    /// others left out.
     pub(crate) fn observe(&mut self, messages: usize, bytes: usize, took: Duration) {
         assert!(messages > 0, "a call has a message");
         let (x, y) = (terms(messages, bytes), nanos(took));
