@@ -5,12 +5,13 @@
 //! waits, at once, so an idle system adds no latency and a busy one forms batches by itself.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cost::CostModel;
 use crate::message::Message;
 use crate::order::Order;
 use crate::split::Parts;
+use crate::time::Instant;
 
 /// Calls this short are so many that one in [`SHORT_OF`] tells as much, and learning from each would cost them a hundredth.
 const SHORT: Duration = Duration::from_micros(10);

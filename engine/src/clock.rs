@@ -1,13 +1,26 @@
 //! The clock of the shell. The deciding parts are handed the time and never ask; this is the one place that reads it.
 
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-/// What counts as for ever: no deadline is later, so that adding one never overflows.
-const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+use crate::time::Instant;
 
-/// The time after `wait`, at most a century later.
-pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
-    now + wait.min(EVER)
+/// The moment that the times of this process are counted from: when it was first asked for one.
+static START: OnceLock<std::time::Instant> = OnceLock::new();
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
+fn start() -> std::time::Instant {
+    *START.get_or_init(std::time::Instant::now)
+}
+
+impl From<std::time::Instant> for Instant {
+    /// The same moment; one before the first that the engine saw is taken to be that one.
+    fn from(at: std::time::Instant) -> Self {
+        Self::after_start(at.saturating_duration_since(start()))
+    }
 }
 
 /// The time.
@@ -16,7 +29,8 @@ pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
     reason = "the one place that reads the clock"
 )]
 pub(crate) fn now() -> Instant {
-    Instant::now()
+    let start = start();
+    Instant::after_start(std::time::Instant::now().saturating_duration_since(start))
 }
 
 /// The world's time, since 1970; zero on a machine whose clock is before that.

@@ -2,9 +2,10 @@
 //!
 //! A call is not interrupted for them, so it should not be longer than they can wait. Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::message::HandlerId;
+use crate::time::Instant;
 
 /// For how long at least a handler counts as company after its last message; at most twice that.
 const LATELY: Duration = Duration::from_millis(100);

@@ -3,11 +3,10 @@
 //! Owns the way released → confirmed → settled. An input is settled only after every send of its batch that needs it has been
 //! confirmed; the shard goes on meanwhile. Pure: handed the time and what the transport reports.
 
-use std::time::Instant;
-
 use crate::message::{HandlerId, Message};
 use crate::outbox::Mark;
 use crate::outcome::Fault;
+use crate::time::Instant;
 
 /// One released send, by which the transport reports what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::error::{Refusal, StartError};
 use crate::port::Unpark;
 use crate::seams::{Guest, Next, Transport};
 use crate::shard::Shard;
+use crate::time::Instant;
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;

@@ -207,7 +207,7 @@ impl Engine {
         let broker = &self.inner.broker;
         let state = &self.inner.threads.state;
         state.drain();
-        let deadline = clock::after(clock::now(), within);
+        let deadline = clock::now() + within;
         let (lock, look) = (Mutex::new(()), Condvar::new());
         loop {
             if let Some(why) = state.failure() {

@@ -2,7 +2,7 @@
 //!
 //! Owns its batcher, its policies, and the penalties it is under. Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::batch::{Batch, BatchBound, Batcher};
 use crate::letter::Sender;
@@ -11,6 +11,7 @@ use crate::outbox::OutboxBound;
 use crate::outcome::Policy;
 use crate::pause::Pausing;
 use crate::slice::{Slices, Way};
+use crate::time::Instant;
 
 /// What a shard is told of a handler.
 #[derive(Debug, Clone)]

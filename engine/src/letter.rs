@@ -2,10 +2,11 @@
 //!
 //! Owns its form: the original payload, and headers that name the reason. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::message::{Message, MessageBuilder};
 use crate::outcome::Fault;
+use crate::time::Instant;
 
 /// What kind of fault the last call ended with.
 pub(crate) const REASON: &str = "Millpond-Reason";

@@ -58,6 +58,7 @@ mod shard;
 mod slice;
 mod split;
 pub mod subject;
+mod time;
 
 pub use broker::memory::requests::Reply;
 pub use broker::memory::subscription::{Overflow, Subscription};
@@ -75,11 +76,12 @@ pub use message::{
 pub use metrics::{HandlerStats, Latencies, Stats};
 pub use outcome::{Fault, FaultKind, ShedReason};
 pub use slice::Way;
+pub use time::Instant;
 
 /// What unit tests share.
 #[cfg(test)]
 mod testing {
-    use std::time::Instant;
+    use crate::time::Instant;
 
     /// A time to count from.
     pub(crate) fn start() -> Instant {

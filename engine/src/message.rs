@@ -4,12 +4,12 @@
 //! One reference count a message, whatever it carries; headers are parsed only when somebody reads them.
 
 use std::fmt;
-use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::subject::{SubjectError, check_subject};
+use crate::time::Instant;
 
 /// Largest payload of one message, in bytes (1 MiB, the default of NATS): a larger one is refused where it is made.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
@@ -150,6 +150,27 @@ impl Message {
     pub fn reply_to(&self) -> Option<&str> {
         let reply = self.layout.reply_to;
         (reply.len > 0).then(|| text(reply.of(&self.frame)))
+    }
+
+    /// Its subject as it came: from a foreign broker it may be no text.
+    pub(crate) fn raw_subject(&self) -> &[u8] {
+        self.layout.subject.of(&self.frame)
+    }
+
+    /// Its reply subject as it came; empty where there is none.
+    pub(crate) fn raw_reply_to(&self) -> &[u8] {
+        self.layout.reply_to.of(&self.frame)
+    }
+
+    /// Its headers as they came: lines that each end in CR LF, without a version line or a blank one.
+    pub(crate) fn raw_headers(&self) -> &[u8] {
+        self.layout.headers.of(&self.frame)
+    }
+
+    /// Another part of the frame that it was made from, while it is not detached.
+    pub(crate) fn part(&self, span: Span) -> &[u8] {
+        let (start, len) = (span.start as usize, span.len as usize);
+        self.frame.get(start..start + len).unwrap_or_default()
     }
 
     /// The payload.
@@ -295,8 +316,8 @@ impl MessageBuilder {
     /// When the message came to be, if earlier than its publication: latency counts from here, so that an open-loop load
     /// generator can count from the time it meant to publish.
     #[must_use]
-    pub fn arrived(mut self, at: Instant) -> Self {
-        self.arrived = Some(at);
+    pub fn arrived(mut self, at: impl Into<Instant>) -> Self {
+        self.arrived = Some(at.into());
         self
     }
 

@@ -3,9 +3,10 @@
 //!
 //! Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::penalty::Penalty;
+use crate::time::Instant;
 
 /// Calls that are looked back on: the bits of the history.
 const CALLS: u32 = u32::BITS;

@@ -3,7 +3,9 @@
 //!
 //! Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 /// Doubles with each time it begins, up to its longest; begins anew at its first after a calm as long as itself.
 #[derive(Debug, Clone)]

@@ -5,9 +5,10 @@
 //! from idleness starts where the last one that went stood, so that nobody saves up. That is start-time fair queueing (Goyal,
 //! Vin, Cheng 1996) with earliest-due-first inside its window. Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::message::HandlerId;
+use crate::time::Instant;
 
 /// Units of used time a nanosecond, so that division by a weight keeps precision.
 const SCALE: u64 = 64;

@@ -1,7 +1,7 @@
 //! What the loop asks of a transport and of a guest, and what they tell it: the seams at which the simulator puts its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::confirm::{Report, SendId, Sent};
@@ -10,6 +10,7 @@ use crate::message::{HandlerId, Message};
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Fault, Outcome};
 use crate::slice::Way;
+use crate::time::Instant;
 
 /// A message that has come for a handler.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 //! confirmation of its sends, or goes back to its batcher.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use crate::batch::Batch;
 use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Unsent};
@@ -14,6 +13,7 @@ use crate::outbox::{Mark, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
 use crate::seams::{Ended, Guest, Transport};
 use crate::shard::{Shard, exclusive};
+use crate::time::Instant;
 
 /// Dead letters that were not taken, and are sent again at their time. Bounded by admission: their messages are in flight.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 //! handed the time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::company::Company;
@@ -20,6 +20,7 @@ use crate::schedule::{Pick, Schedule};
 use crate::seams::{Call, Guest, Next, Runnable, Started, Transport};
 use crate::settle::Letters;
 use crate::slice::Way;
+use crate::time::Instant;
 
 /// Most messages that one turn takes in: bounds the time between two calls while the queues are deep, to some 200 µs at 50 ns a
 /// message, and is well above a batch, so that what waits is seen to wait.

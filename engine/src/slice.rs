@@ -3,9 +3,10 @@
 //! A direct call may run for one slice. One that overruns it is abandoned and made again on a fiber, which gives the shard back
 //! at every tick; its handler then stays on fibers for a bounded, growing time. Pure: handed the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::penalty::Penalty;
+use crate::time::Instant;
 
 /// How a handler is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

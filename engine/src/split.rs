@@ -3,9 +3,10 @@
 //! Owns the parts that wait, and the one bound on calls and time that all of them share until none is left. Pure: handed the time.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::message::Message;
+use crate::time::Instant;
 
 /// How much splitting is left.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use wasmtime::Engine;
 
@@ -18,6 +17,7 @@ use crate::clock;
 use crate::outbox::GuestConfiguration;
 use crate::outcome::{Fault, FaultKind};
 use crate::port::Unpark;
+use crate::time::Instant;
 
 /// Wakes the thread that configures a handler.
 struct Caller(std::thread::Thread);

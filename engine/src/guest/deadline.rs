@@ -2,10 +2,11 @@
 //!
 //! Pure: handed the time. A direct call is ended by the epoch; one on a fiber by its shard, which measures each of its polls.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::limits::{EngineLimits, HandlerLimits};
 use crate::outcome::{Fault, FaultKind};
+use crate::time::Instant;
 
 /// How an engine counts its handlers' time.
 #[derive(Debug, Clone, Copy)]

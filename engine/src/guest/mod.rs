@@ -17,7 +17,7 @@ mod wait;
 mod wasi;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::component::Linker;
 
@@ -42,6 +42,7 @@ use crate::port::Unpark;
 use crate::seams::{Call, Ended, Guest, Runnable, Started};
 use crate::shard::exclusive;
 use crate::slice::Way;
+use crate::time::Instant;
 
 /// A linker of what guests may import.
 type HostLinker = Linker<Host>;

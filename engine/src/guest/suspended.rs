@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use wasmtime::Store;
 
@@ -20,6 +19,7 @@ use crate::message::HandlerId;
 use crate::outcome::Fault;
 use crate::port::Unpark;
 use crate::seams::{Call, Ended, Runnable};
+use crate::time::Instant;
 
 /// Lets a store's call run in slices of one tick, and wait on the shard's timers. For good: it can't be called directly again.
 pub(crate) fn slice(store: &mut Store<Host>, wait: &Arc<Wait>) {

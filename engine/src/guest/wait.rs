@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::port::Unpark;
+use crate::time::Instant;
 
 /// What one suspended call waits for. Written by its futures and by who wakes it; read by its shard.
 pub(crate) struct Wait {

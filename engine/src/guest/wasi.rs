@@ -4,7 +4,7 @@
 //! directory is open, sockets are denied, standard input is at its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime::component::{Resource, ResourceTable};
@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::HostLinker;
 use super::host::Host;
 use super::wait::Wait;
-use crate::clock;
+use crate::time::Instant;
 
 /// Longest line of a guest's output that is kept together, in bytes. A longer one is cut into several.
 pub(crate) const LINE_BYTES_MAX: usize = 4_096;
@@ -89,7 +89,7 @@ fn timer(host: &mut Host, nanos: u64) -> wasmtime::Result<Resource<DynPollable>>
         .wait()
         .cloned()
         .ok_or_else(|| wasmtime::format_err!("a timer outside a call"))?;
-    let until = clock::after(wait.now(), Duration::from_nanos(nanos));
+    let until = wait.now() + Duration::from_nanos(nanos);
     let table = host.ctx().table;
     let timer = table.push(Timer { wait, until })?;
     subscribe(table, timer)

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::admission::{Bound, Load};
 use crate::confirm::{Report, SendId, Sent};
@@ -13,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::scenario::{Network, Scenario, Spec};
 use crate::seams::{Arrival, Transport};
+use crate::time::Instant;
 use crate::wire::{self, Incoming};
 use crate::world::Shared;
 

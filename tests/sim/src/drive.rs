@@ -1,7 +1,7 @@
 //! One run: the shard's turns on virtual time, every promise checked after each.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::broker::ScriptedBroker;
 use crate::check::Ledger;
@@ -14,6 +14,7 @@ use crate::scenario::{Plan, Scenario};
 use crate::seams::Next;
 use crate::shard::Shard;
 use crate::tally::Tally;
+use crate::time::Instant;
 use crate::world::{Shared, World};
 
 /// Most turns at one instant. Most that is right: as many as there are ready instances to be made, and a few.

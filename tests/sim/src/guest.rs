@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::guest_plan::{self, Course, Step};
 use crate::limits::HandlerLimits;
@@ -16,6 +16,7 @@ use crate::rng::Rng;
 use crate::scenario::{Machine, Plan, Profile, Scenario, Spec};
 use crate::seams::{Call, Ended, Guest, Runnable, Started};
 use crate::slice::Way;
+use crate::time::Instant;
 use crate::world::Shared;
 
 /// What readying an instance in an idle turn takes.

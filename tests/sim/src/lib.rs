@@ -38,6 +38,7 @@ engine! {
     slice "../../../engine/src/slice.rs"
     split "../../../engine/src/split.rs"
     subject "../../../engine/src/subject.rs"
+    time "../../../engine/src/time.rs"
 }
 
 mod broker;

@@ -1,10 +1,11 @@
 //! The network before the scripted broker: answers to sends, reports that are late, lost or repeated, and lost connections.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::broker::{Back, ScriptedBroker};
 use crate::confirm::{Report, SendId, Sent, Unsent};
 use crate::scenario::{OUT_DENIED, OUT_PLAIN, OUT_REFUSED};
+use crate::time::Instant;
 use crate::wire;
 
 /// How late a report comes that comes far too late: above the longest wait for one.

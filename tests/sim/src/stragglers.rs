@@ -8,7 +8,7 @@ use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::scenario::{Machine, Network, Plan, Profile, Scenario, Script, Spec};
 use crate::seeds::Failure;
-use crate::world::real_now;
+use crate::world::START;
 
 /// Bytes of a message that is handled at once; with 63 of them, a read buffer of 64 KiB.
 const BUSY_BYTES: usize = 1_000;
@@ -35,7 +35,7 @@ pub struct Stragglers {
 /// A broken promise.
 pub fn run(reads: u32) -> Result<Stragglers, Failure> {
     let scenario = scenario(reads);
-    let ran = drive::run(&scenario, real_now(), false).map_err(|why| Failure {
+    let ran = drive::run(&scenario, START, false).map_err(|why| Failure {
         seed: scenario.seed,
         why,
     })?;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::message::{Format, Layout, Message, Span};
+use crate::time::Instant;
 
 /// A message that is to be cut from a read buffer.
 pub(crate) struct Incoming {

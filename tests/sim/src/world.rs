@@ -6,18 +6,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::check::Ledger;
+use crate::time::Instant;
 
-/// The clock of this machine: where virtual time starts, and what long runs are ended by.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "virtual time has to start somewhere; nothing depends on where"
-)]
-pub(crate) fn real_now() -> Instant {
-    Instant::now()
-}
+/// When virtual time starts: late enough for times before it.
+pub(crate) const START: Instant = Instant::after_start(Duration::from_hours(1));
 
 /// What guest, broker and driver share.
 pub(crate) type Shared = Rc<RefCell<World>>;

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::clock;
 use crate::error::{Refusal, RequestError};
 use crate::message::Message;
 use crate::subject::INBOX;
+use crate::time::Instant;
 
 #[derive(Debug)]
 enum State {
@@ -98,7 +98,7 @@ impl Requests {
         slot.generation += 1;
         slot.waiting = Some(Waiting {
             cell: Arc::clone(&cell),
-            deadline: clock::after(now, within),
+            deadline: now + within,
             within,
         });
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -238,6 +238,7 @@ impl Future for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
 

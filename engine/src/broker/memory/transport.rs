@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
 
@@ -18,6 +18,7 @@ use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
 use crate::seams::{Arrival, Transport};
 use crate::subject::INBOX;
+use crate::time::Instant;
 
 /// Bits of a message's id that number it on its shard; the shard's number is above them.
 const ID_BITS: u32 = 48;
@@ -209,14 +210,14 @@ impl Transport for MemoryTransport {
                 });
             }
         }
-        while taken < max {
-            let Some(delivery) = self
-                .local
-                .pop_front()
-                .or_else(|| self.inbox.try_recv().ok())
-            else {
-                break;
-            };
+        while taken < max
+            && let Some(delivery) = self.local.pop_front()
+        {
+            taken += self.arrive(delivery, now, &mut take);
+        }
+        while taken < max
+            && let Ok(delivery) = self.inbox.try_recv()
+        {
             taken += self.arrive(delivery, now, &mut take);
         }
         // What could not be taken in now outlives the turn.

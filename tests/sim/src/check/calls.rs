@@ -1,7 +1,5 @@
 //! Calls: what goes into them, and what follows from how they end.
 
-use std::time::Instant;
-
 use crate::batch::Origin;
 use crate::guest_plan::Course;
 use crate::message::{HandlerId, Message};
@@ -9,6 +7,7 @@ use crate::outbox::Mark;
 use crate::outcome::FaultKind;
 use crate::seams::Call;
 use crate::slice::Way;
+use crate::time::Instant;
 use crate::wire::serial;
 
 use super::sends::Failure;

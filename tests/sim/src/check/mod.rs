@@ -11,7 +11,7 @@ mod settled;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::confirm::SendId;
 use crate::limits::HandlerLimits;
@@ -19,6 +19,7 @@ use crate::message::{HandlerId, Message};
 use crate::outcome::FaultKind;
 use crate::scenario::{Scenario, Spec};
 use crate::tally::Tally;
+use crate::time::Instant;
 use crate::trace::Trace;
 use crate::wire::serial;
 

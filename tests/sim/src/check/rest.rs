@@ -1,9 +1,10 @@
 //! The end of a turn: nothing is left undone, and nothing waits for nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::message::HandlerId;
 use crate::seams::Next;
+use crate::time::Instant;
 
 use super::{Book, Delivery, Ledger, State};
 

@@ -1,12 +1,11 @@
 //! Sends and dead letters: released once and in order, and what follows from what becomes of them.
 
-use std::time::Instant;
-
 use crate::confirm::{Report, SendId, Sent, Unsent};
 use crate::letter;
 use crate::message::{HandlerId, Message};
 use crate::outbox::{GuestConfiguration, Mark};
 use crate::outcome::FaultKind;
+use crate::time::Instant;
 use crate::wire::{Origin, serial};
 
 use super::{Expect, Ledger, State};

@@ -1,9 +1,8 @@
 //! Settlements: each message once, as what is known of it demands.
 
-use std::time::Instant;
-
 use crate::message::{HandlerId, Message};
 use crate::outcome::{FaultKind, Outcome};
+use crate::time::Instant;
 use crate::wire::serial;
 
 use super::{Expect, Ledger, State};

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,7 +20,8 @@ use crate::outcome::{Fault, FaultKind, Outcome};
 use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport};
 use crate::shard::Shard;
 use crate::slice::Way;
-use crate::world::real_now;
+use crate::time::Instant;
+use crate::world::START;
 
 use super::rows;
 
@@ -452,7 +453,7 @@ fn world(plan: Plan<'_>) -> Shared<'_> {
     messages.for_each(|a| handlers[a.handler].messages += 1);
     let budgets = plan.limits.iter().map(|l| nanos(l.latency_budget));
     Rc::new(RefCell::new(World {
-        base: real_now(),
+        base: START,
         now_ns: 0,
         result: Result {
             handlers,
