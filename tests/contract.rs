@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millpond::{Grants, HEADER_BYTES_MAX, HandlerConfig, Message, Overflow, PAYLOAD_BYTES_MAX};
+use millpond::{
+    Grants, HEADER_BYTES_MAX, HandlerConfig, Message, Overflow, PAYLOAD_BYTES_MAX, Stats,
+};
 
 use crate::harness::{Asked, LONG, PROBES, handler, limited};
 
@@ -284,6 +286,12 @@ fn an_update_moves_the_handler_to_other_subjects_on_all_shards() {
     }
 }
 
+/// Calls, those left out that were made again since a loaded machine held them up beyond their slice.
+fn once(stats: &Stats) -> u64 {
+    let again: u64 = stats.handlers.iter().map(|h| h.overran).sum();
+    stats.calls() - again
+}
+
 #[test]
 fn an_update_of_settings_tightens_the_limits() {
     for probe in PROBES {
@@ -298,7 +306,7 @@ fn an_update_of_settings_tightens_the_limits() {
         // The first call may still gather; once its update is known, each message has a call of its own.
         (0..50).for_each(|_| asked.tell("ok"));
         let stats = asked.end();
-        assert_eq!(stats.calls() - before.calls(), 50, "{probe}");
+        assert_eq!(once(&stats) - once(&before), 50, "{probe}");
     }
 }
 
@@ -327,7 +335,7 @@ fn an_update_of_settings_holds_on_all_shards() {
         let release = Message::new("release", b"").unwrap();
         assert_eq!(asked.engine.publish(release).unwrap(), 2);
         assert_eq!([asked.report(), asked.report()], ["some:", "some:"]);
-        assert_eq!(asked.end().calls(), 1 + 2 + calls, "{settings}");
+        assert_eq!(once(&asked.end()), 1 + 2 + calls, "{settings}");
     }
 }
 
