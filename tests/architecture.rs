@@ -61,6 +61,7 @@ fn the_deciding_parts_are_pure() {
         "slice.rs",
         "split.rs",
         "subject.rs",
+        "time.rs",
     ];
     let outside = [
         "Instant::now",
@@ -108,6 +109,40 @@ fn only_guests_name_wasmtime() {
 fn brokers_know_no_guests_and_guests_know_no_brokers() {
     absent(&["broker"], &["guest::", "wasmtime"]);
     absent(&["guest"], &["broker::"]);
+}
+
+#[test]
+fn only_the_broker_for_nats_names_sockets_and_its_library() {
+    for (path, code) in sources("") {
+        let inside = path.to_string_lossy().contains("/broker/nats/");
+        for word in ["async_nats", "mio::net", "rustls"] {
+            let names = code.contains(word);
+            assert!(inside || !names, "{} names {word}", path.display());
+        }
+    }
+    let control = sources("broker/nats").into_iter();
+    let naming = control.filter(|(_, code)| code.contains("async_nats"));
+    for (path, _) in naming {
+        let path = path.to_string_lossy();
+        assert!(path.contains("/control/"), "{path} names async_nats");
+    }
+}
+
+#[test]
+fn what_decides_for_nats_is_pure() {
+    let pure = ["atomic", "confirms", "pulls", "servers", "alive", "unacked"];
+    let mut places: Vec<_> = pure.map(|n| format!("broker/nats/{n}.rs")).into();
+    places.extend(["broker/nats/wire".into(), "broker/nats/js".into()]);
+    let places: Vec<_> = places.iter().map(String::as_str).collect();
+    let outside = [
+        "clock::",
+        "std::thread",
+        "mio",
+        "net::Tcp",
+        "tokio",
+        "rustls",
+    ];
+    absent(&places, &outside);
 }
 
 #[test]

@@ -1,15 +1,11 @@
-//! What the other tests stand on: the committed components are what their sources say, the Go
-//! components can be built, and the NATS server of the fixtures comes and goes.
+//! What the other tests stand on: the committed components are what their sources say, and the Go
+//! components can be built.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
 
 use millpond_tests::folder::Folder;
 use millpond_tests::guests::build_script;
-use millpond_tests::nats_server::NatsServer;
 use millpond_tests::{guest, repository};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -99,49 +95,6 @@ fn go_components_build() {
         let bytes = std::fs::read(guest(name)).expect("`guest` built the file");
         assert_eq!(bytes[..8], COMPONENT_HEADER, "{name}");
     }
-}
-
-#[test]
-fn a_nats_server_starts_answers_and_goes_away() {
-    let server = NatsServer::start();
-    let other = NatsServer::start_with("max_payload: 4096");
-    let address = server.address();
-    assert_ne!(address, other.address());
-    assert_eq!(server.url(), format!("nats://127.0.0.1:{}", address.port()));
-    assert!(information(&server).contains("\"jetstream\":true"));
-    assert!(information(&other).contains("\"max_payload\":4096"));
-
-    drop(server);
-    assert!(
-        TcpStream::connect(address).is_err(),
-        "the server outlived its value"
-    );
-    assert!(
-        information(&other).contains("\"version\":\"2.15.1\""),
-        "another server was killed"
-    );
-}
-
-/// What the server says of itself to a client, after it has answered the client's ping.
-fn information(server: &NatsServer) -> String {
-    let stream = TcpStream::connect(server.address()).expect("a ready server accepts connections");
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("the time is not zero");
-    let mut lines = BufReader::new(&stream);
-    let mut information = String::new();
-    lines
-        .read_line(&mut information)
-        .expect("a server speaks first");
-    assert!(information.starts_with("INFO {"), "{information}");
-
-    (&stream)
-        .write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n")
-        .expect("the server reads");
-    let mut answer = String::new();
-    lines.read_line(&mut answer).expect("the server answers");
-    assert_eq!(answer, "PONG\r\n");
-    information
 }
 
 /// Copies a folder without what cargo has built in it.

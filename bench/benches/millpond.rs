@@ -1,7 +1,8 @@
 //! `cargo bench -p millpond-bench`: the raw Wasmtime loop and the engine, then one table with their ratios.
 //!
 //! What is compared, and the bias, is in the library's documentation. Arguments are criterion's: a filter measures only the
-//! benches whose names contain it and leaves the table out; `-- report` measures only the table.
+//! benches whose names contain it and leaves the table out; `-- report` measures only the table,
+//! `-- nats [echo|plain|consume] [SIDE]` only what is beside a NATS server.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use millpond::ResetMode;
 use millpond_bench::cores::{Place, go};
 use millpond_bench::engine::LoadedEngine;
 use millpond_bench::guest::Guest;
+use millpond_bench::nats;
+use millpond_bench::nats::role::{ROLE, play};
 use millpond_bench::raw::{Allocator, RawLoop};
 use millpond_bench::report::{BATCHES, report, resets_by_speed};
 
@@ -21,11 +24,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ENGINE_CALLS_MIN: u64 = 2_000;
 
 fn main() -> wasmtime::Result<()> {
-    go(Place::Anywhere)?;
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
+    if let Some((ROLE, role)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
+        return play(role);
+    }
+    go(Place::Anywhere)?;
+    if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
+        println!("{}", nats::report(words)?);
+        return Ok(());
+    }
     if arguments != ["report"] {
         let mut criterion = Criterion::default().configure_from_args();
         raw(&mut criterion)?;
@@ -34,6 +44,9 @@ fn main() -> wasmtime::Result<()> {
     }
     if arguments.is_empty() || arguments == ["report"] {
         println!("{}", report()?);
+    }
+    if arguments.is_empty() {
+        println!("{}", nats::report(&[])?);
     }
     Ok(())
 }

@@ -23,5 +23,6 @@ pub mod clock;
 pub mod cores;
 pub mod engine;
 pub mod guest;
+pub mod nats;
 pub mod raw;
 pub mod report;

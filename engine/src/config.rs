@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::broker::nats::{self, NatsConfig, NatsSource};
 use crate::error::StartError;
 use crate::limits::{CHANNELS_MAX, EngineLimits, HandlerLimits};
 use crate::ranges::{of_engine, of_handler};
@@ -100,7 +101,7 @@ impl Grants {
 }
 
 /// Whether every subject that `narrow` stands for is one that `wide` stands for.
-fn covers(wide: &str, narrow: &str) -> bool {
+pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {
         match (wide.next(), narrow.next()) {
@@ -125,6 +126,7 @@ pub struct HandlerConfig {
     pub(crate) subjects: Vec<String>,
     pub(crate) dead_letter: Option<String>,
     pub(crate) droppable: bool,
+    pub(crate) nats: Option<NatsSource>,
     /// Its limits.
     pub limits: HandlerLimits,
     /// What it may reach.
@@ -149,6 +151,7 @@ impl HandlerConfig {
             subjects: Vec::new(),
             dead_letter: None,
             droppable: false,
+            nats: None,
             limits: HandlerLimits::default(),
             grants: Grants::default(),
         }
@@ -164,7 +167,8 @@ impl HandlerConfig {
     /// Names the subject that messages go to which are given up on: the payload and headers as they were, and before them
     /// `Millpond-Reason` (the kind of fault), `-Detail`, `-Attempts`, `-Handler`, `-Component` (its SHA-256), `-Subject`,
     /// `-Arrived-Unix-Ms` and `-Failed-Unix-Ms`; if the message's own headers don't
-    /// all fit, none is kept, and `-Headers-Left-Out` says how many there were.
+    /// all fit, none is kept, and `-Headers-Left-Out` says how many there were. Headers that tell a stream how to store a message
+    /// (`Nats-Msg-Id`, `Nats-Expected-…`, `Nats-Rollup`, `Nats-TTL` and the like) are not on the letter of one that came from a stream.
     ///
     /// A message is terminated only once its letter is taken: by a handler, or by a subscription with room. While nobody takes
     /// it, it is sent again after a delay, and its message stays in flight. Without a subject such a message is terminated at
@@ -181,6 +185,14 @@ impl HandlerConfig {
     #[must_use]
     pub fn droppable(mut self) -> Self {
         self.droppable = true;
+        self
+    }
+
+    /// Takes messages from NATS too, and sends what its guest sends there. From the core of NATS, messages may be shed as
+    /// [`HandlerConfig::droppable`] says: the server keeps nothing that could come later.
+    #[must_use]
+    pub fn nats(mut self, source: NatsSource) -> Self {
+        self.nats = Some(source);
         self
     }
 
@@ -225,6 +237,9 @@ pub struct EngineConfig {
     /// every other core; without them, loops over memory run longer (PERF.md). So guard
     /// pages pay for guests that compute for tens of microseconds a call, or never grow.
     pub guard_pages: bool,
+    /// The NATS servers, if there are any. What guests send then goes there, and comes back to a handler of this engine only from
+    /// there; replies to [`crate::Engine::request`] and subscriptions of the embedder stay in process.
+    pub nats: Option<NatsConfig>,
     /// Limits of the engine.
     pub limits: EngineLimits,
     /// Its handlers.
@@ -248,6 +263,7 @@ impl Default for EngineConfig {
             spread: Spread::default(),
             reset: None,
             guard_pages: false,
+            nats: None,
             limits: EngineLimits::default(),
             handlers: Vec::new(),
         }
@@ -275,6 +291,14 @@ impl EngineConfig {
         self
     }
 
+    /// Checks all that can be checked without loading a component, starting a thread or asking a server.
+    ///
+    /// # Errors
+    /// [`StartError::Config`]: the first thing that contradicts itself or its range.
+    pub fn validate(&self) -> Result<(), StartError> {
+        self.check()
+    }
+
     /// Checks everything that can be checked before a component is loaded.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let bad = |what: String| Err(StartError::Config(what));
@@ -293,7 +317,7 @@ impl EngineConfig {
                 self.handlers.len()
             ));
         }
-        if let Some(fault) = of_engine(&self.limits) {
+        if let Some(fault) = of_engine(&self.limits).or_else(|| nats::fault(self)) {
             return bad(fault);
         }
         let mut names = std::collections::HashSet::new();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -118,6 +118,15 @@ impl Parker {
     /// What wakes it.
     pub(crate) fn unparker(&self) -> Arc<Unparker> {
         Arc::clone(&self.unparker)
+    }
+
+    /// Where sockets that wake it are registered.
+    pub(crate) fn registry(&self) -> Result<Registry, StartError> {
+        let registry = self.poll.registry().try_clone();
+        registry.map_err(|error| StartError::System {
+            what: "a poller",
+            detail: error.to_string(),
+        })
     }
 
     /// Rests until woken or due, unless `stirred` says that something came meanwhile.
@@ -300,10 +309,10 @@ mod tests {
     impl Transport for Panicking {
         fn receive(&mut self, _: Instant, _: usize, _: impl FnMut(Arrival)) {}
         fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
-        fn send(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
+        fn send(&mut self, _: HandlerId, _: Message, _: SendId, _: Instant) -> Sent {
             Sent::Done
         }
-        fn send_letter(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
+        fn send_letter(&mut self, _: HandlerId, _: Message, _: SendId, _: Instant) -> Sent {
             Sent::Done
         }
         fn report(&mut self, _: Instant) -> Option<Report> {

@@ -13,12 +13,13 @@ use crate::broker::memory::requests::{Reply, Requests};
 use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
 use crate::broker::memory::{Delivery, Memory};
+use crate::broker::nats::{Nats, NatsSource, fit_limits};
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig, Spread};
 use crate::configure::{configure_all, profile};
 use crate::dispatch::{Parker, State, Ticker, spawn};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
-use crate::guest::{Guests, Shell, machine_memory};
+use crate::guest::{Guests, ShardGuests, Shell, machine_memory};
 use crate::handler::{Rules, Setup};
 use crate::letter::Wall;
 use crate::limits::HandlerLimits;
@@ -26,6 +27,7 @@ use crate::memory::MemorySum;
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
 use crate::port::{Port, Unpark};
+use crate::seams::Transport;
 use crate::shard::Shard;
 
 /// How often a drain looks whether it is done.
@@ -44,6 +46,7 @@ struct Inner {
     metrics: Vec<Arc<ShardMetrics>>,
     names: Vec<String>,
     memory: MemorySum,
+    nats: Option<Nats>,
     seed: u64,
 }
 
@@ -61,8 +64,9 @@ impl Engine {
     ///
     /// # Errors
     /// A configuration, component or machine that can't do it; nothing is left running then.
-    pub fn start(config: EngineConfig) -> Result<Self, StartError> {
+    pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
         config.check()?;
+        config.handlers.iter_mut().for_each(fit_limits);
         let guests = Arc::new(Guests::load(&config)?);
         let memory = guests.memory(&config);
         let available = config
@@ -84,6 +88,10 @@ impl Engine {
             .collect::<Result<Vec<_>, _>>()?;
         let unparks = parkers.iter().map(|p| p.unparker() as Arc<dyn Unpark>);
         let limits: Vec<HandlerLimits> = starts.iter().map(|s| s.limits.clone()).collect();
+        let seed = config.seed.unwrap_or_else(any_seed);
+        let nats = config.nats.as_ref();
+        let nats = nats.map(|nats| Nats::start(nats, &config, &limits, any_seed()));
+        let nats = nats.transpose()?;
         let (broker, inboxes) = Memory::new(
             starts,
             unparks.collect(),
@@ -100,10 +108,14 @@ impl Engine {
             metrics: metrics.collect(),
             names: config.handlers.iter().map(|h| h.name.clone()).collect(),
             memory,
-            seed: config.seed.unwrap_or_else(any_seed),
+            nats,
+            seed,
         });
         for (index, (parker, inbox)) in parkers.into_iter().zip(inboxes).enumerate() {
             inner.start_shard(index, &config, &limits, parker, inbox)?;
+        }
+        if let Some(nats) = &inner.nats {
+            nats.wait_ready(&inner.threads.state)?;
         }
         Ok(Self { inner })
     }
@@ -157,9 +169,12 @@ impl Engine {
             guests,
             metrics,
             names,
+            nats,
             ..
         } = &*self.inner;
         let (refused, unrouted, dropped) = broker.counts();
+        let (connected, connects, refusals) =
+            nats.as_ref().map_or_else(Default::default, Nats::counts);
         let mut stats = Stats {
             instances_configured: names.len() as u64,
             instances_created: names.len() as u64,
@@ -167,6 +182,9 @@ impl Engine {
             refused,
             unrouted,
             dropped,
+            connected,
+            connects,
+            refusals,
             reset: guests.reset().name(),
             ..Stats::default()
         };
@@ -207,13 +225,16 @@ impl Engine {
         let broker = &self.inner.broker;
         let state = &self.inner.threads.state;
         state.drain();
+        broker.unpark_all();
         let deadline = clock::now() + within;
         let (lock, look) = (Mutex::new(()), Condvar::new());
         loop {
             if let Some(why) = state.failure() {
                 return Err(DrainError::Failed(why));
             }
-            if broker.is_idle() {
+            // In this order: a shard that settles a message has noted before that there is something to be said.
+            let idle = broker.is_idle();
+            if idle && self.inner.nats.as_ref().is_none_or(Nats::is_drained) {
                 return Ok(());
             }
             if clock::now() >= deadline {
@@ -248,10 +269,13 @@ impl Inner {
             guests,
             threads,
             metrics,
+            nats,
             ..
         } = self;
-        let side = ShardSide::new(Arc::clone(broker), index);
-        let port: Arc<dyn Port> = Arc::new(side);
+        let port: Arc<dyn Port> = match nats {
+            Some(nats) => nats.port(index, Arc::clone(&threads.state), config),
+            None => Arc::new(ShardSide::new(Arc::clone(broker), index)),
+        };
         let handlers = config.handlers.iter().zip(limits).zip(0..);
         let profile = |((handler, limits), id)| {
             let (wasi, channels) = (
@@ -267,23 +291,42 @@ impl Inner {
             metrics: Arc::clone(&metrics),
         };
         let guests = guests.shard(handlers.map(profile).collect(), config, shell);
-        let transport = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
+        let process = MemoryTransport::new(Arc::clone(broker), index, inbox, clock::now());
         let setups = setups(config, &self.guests, limits);
+        let Some(nats) = nats else {
+            return self.spawn_shard(index, config, parker, setups, metrics, guests, process);
+        };
+        let (registry, unpark) = (parker.registry()?, parker.unparker());
+        let side = nats.transport(index, process, registry, unpark, Arc::clone(&metrics))?;
+        self.spawn_shard(index, config, parker, setups, metrics, guests, side)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all that a shard is made of")]
+    fn spawn_shard<T: Transport + Send + 'static>(
+        &self,
+        index: usize,
+        config: &EngineConfig,
+        parker: Parker,
+        setups: Vec<Setup>,
+        metrics: Arc<ShardMetrics>,
+        guests: ShardGuests,
+        transport: T,
+    ) -> Result<(), StartError> {
         let rules = self.rules(index, config);
         let wall = Wall {
             at: clock::now(),
             unix: clock::unix(),
         };
-        let (broker, state) = (Arc::clone(broker), Arc::clone(&threads.state));
+        let (broker, state) = (Arc::clone(&self.broker), Arc::clone(&self.threads.state));
         let ended = move || {
             let why = state.failure().map_or(Refusal::Stopping, Refusal::Failed);
             broker.end(&why);
             broker.unpark_all();
         };
         let make = move || Shard::new(guests, transport, setups, rules, wall, metrics);
-        let state = Arc::clone(&threads.state);
+        let state = Arc::clone(&self.threads.state);
         let stack_bytes = config.limits.shard_stack_bytes();
-        threads.add(spawn(
+        self.threads.add(spawn(
             index,
             config.pin,
             stack_bytes,
@@ -334,7 +377,7 @@ fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> V
         limits: limits.clone(),
         budget_of_owner: handler.limits.latency_budget,
         dead_letter: handler.dead_letter.clone(),
-        droppable: handler.droppable,
+        droppable: handler.droppable || matches!(handler.nats, Some(NatsSource::Core { .. })),
     };
     handlers.map(setup).collect()
 }

@@ -42,6 +42,9 @@ pub enum StartError {
         /// Bytes that may be used.
         available: u64,
     },
+    /// The servers can't be used, or can't keep what a handler's delivery level promises.
+    #[error("nats: {0}")]
+    Nats(#[from] NatsError),
     /// The system refused a thread, a poller or the pool's address space.
     #[error("the system refused {what}: {detail}")]
     System {
@@ -50,6 +53,28 @@ pub enum StartError {
         /// What it said.
         detail: String,
     },
+}
+
+/// Why an engine can't start on its servers.
+#[derive(Debug, Error)]
+pub enum NatsError {
+    /// Credentials, or certificates: trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// No server answered in time.
+    #[error("not ready within {after:?}: {why}")]
+    Unreachable {
+        /// The limit, `ready_wait_max`.
+        after: Duration,
+        /// What went wrong last.
+        why: String,
+    },
+    /// The server refuses what a handler needs: a permission.
+    #[error("{0}")]
+    Permission(String),
+    /// A stream or a consumer is missing, of the wrong kind, or can't keep a delivery level.
+    #[error("{0}")]
+    Stream(String),
 }
 
 /// Why a component can't be used.

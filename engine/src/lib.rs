@@ -62,11 +62,18 @@ mod time;
 
 pub use broker::memory::requests::Reply;
 pub use broker::memory::subscription::{Overflow, Subscription};
+pub use broker::nats::{
+    Auth, ClientCertificate, CreateConsumer, CreateStream, DeliverFrom, DeliveryLevel, NatsConfig,
+    NatsSource, Pem, Retention, Roots, Secret, ServerUrl, Storage, StreamSource, TlsOptions,
+    UrlError, check_nats,
+};
 pub use config::{
     EngineConfig, Grants, HANDLERS_MAX, HandlerConfig, ResetMode, SHARDS_MAX, Spread,
 };
 pub use engine::Engine;
-pub use error::{ComponentError, DrainError, PublishError, Refusal, RequestError, StartError};
+pub use error::{
+    ComponentError, DrainError, NatsError, PublishError, Refusal, RequestError, StartError,
+};
 pub use guest::{Contract, Import, Inspection, inspect};
 pub use limits::{EngineLimits, HandlerLimits};
 pub use memory::MemorySum;

@@ -91,6 +91,19 @@ pub(crate) struct Layout {
     pub(crate) format: Format,
 }
 
+/// Where a message came from, and so who is told how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(dead_code, reason = "the simulator has messages of one origin")]
+pub(crate) enum Via {
+    /// This process: nobody else knows of it.
+    #[default]
+    Process,
+    /// A server that keeps nothing: it is told nothing.
+    Core,
+    /// A stream: its reply subject is where it is acknowledged.
+    Stream,
+}
+
 /// A message: subject, payload, and where there are any, a reply subject and headers. Cheap to clone: its bytes are shared.
 ///
 /// ```
@@ -108,6 +121,10 @@ pub struct Message {
     pub(crate) attempts: u32,
     /// Whether it is called alone, so that the cause of a fault stands alone.
     pub(crate) alone: bool,
+    /// Where it came from.
+    pub(crate) via: Via,
+    /// Its place in a table of who it came from; 0 where there is none.
+    pub(crate) place: u32,
     /// When it came to be: latency and budget count from here.
     pub(crate) arrived: Option<Instant>,
 }
@@ -135,6 +152,8 @@ impl Message {
             id: 0,
             attempts: 0,
             alone: false,
+            via: Via::Process,
+            place: 0,
             arrived: None,
         }
     }
@@ -149,15 +168,24 @@ impl Message {
     #[must_use]
     pub fn reply_to(&self) -> Option<&str> {
         let reply = self.layout.reply_to;
-        (reply.len > 0).then(|| text(reply.of(&self.frame)))
+        let asked = reply.len > 0 && self.via != Via::Stream;
+        asked.then(|| text(reply.of(&self.frame)))
+    }
+
+    /// Where a stream that it came from is told how it ended.
+    #[allow(dead_code, reason = "the simulator has no stream")]
+    pub(crate) fn ack_subject(&self) -> &str {
+        text(self.layout.reply_to.of(&self.frame))
     }
 
     /// Its subject as it came: from a foreign broker it may be no text.
+    #[cfg(test)]
     pub(crate) fn raw_subject(&self) -> &[u8] {
         self.layout.subject.of(&self.frame)
     }
 
     /// Its reply subject as it came; empty where there is none.
+    #[cfg(test)]
     pub(crate) fn raw_reply_to(&self) -> &[u8] {
         self.layout.reply_to.of(&self.frame)
     }

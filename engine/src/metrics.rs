@@ -203,6 +203,12 @@ pub struct Stats {
     pub unrouted: u64,
     /// Messages that a full subscription did not take.
     pub dropped: u64,
+    /// Shards that are connected to a server at present.
+    pub connected: u64,
+    /// Times that a shard was connected to a server; what is above one a shard was connected again.
+    pub connects: u64,
+    /// Things that a server refused, such as a subject that may not be heard.
+    pub refusals: u64,
     /// Latency from arrival to settlement of messages that were handled or given up on; those shed are not among them.
     pub latency: Latencies,
     /// How used memory is reset.

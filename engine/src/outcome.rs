@@ -95,17 +95,23 @@ impl fmt::Display for Fault {
 pub enum ShedReason {
     /// It had waited so long that it could not be handled within its budget, while more came than could be handled.
     Late,
+    /// Its handler had as much in flight as it may have, and its server keeps nothing that could come later.
+    Full,
+    /// It was larger than may be read.
+    TooLarge,
 }
 
 impl ShedReason {
     /// Every reason, in the order in which they are counted.
-    pub const ALL: [Self; 1] = [Self::Late];
+    pub const ALL: [Self; 3] = [Self::Late, Self::Full, Self::TooLarge];
 
     /// Its name, in the words that logs and stats use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Late => "late",
+            Self::Full => "full",
+            Self::TooLarge => "too-large",
         }
     }
 }

@@ -27,10 +27,19 @@ pub(crate) trait Transport {
     fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival));
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
-    /// Takes a released send, and says whether it will report on it.
-    fn send(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
+    /// The sends of a call on these messages follow, so many of them: for who sends them together.
+    fn begin_release(
+        &mut self,
+        _from: HandlerId,
+        _inputs: &[Message],
+        _release: u64,
+        _sends: usize,
+    ) {
+    }
+    /// Takes a released send of this handler's guest, and says whether it will report on it.
+    fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;
     /// Takes a dead letter: as a send, but refused where nobody takes it.
-    fn send_letter(&mut self, message: Message, id: SendId, now: Instant) -> Sent;
+    fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;
     /// What has become of sends since the last time: the next report, if there is one.
     fn report(&mut self, now: Instant) -> Option<Report>;
     /// Takes a released update of a handler's configuration.

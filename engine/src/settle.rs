@@ -123,8 +123,15 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.metrics.handler(id).sent.add(outbox.len() as u64);
         let release = self.releases.next_id();
         let (mut pending, mut unsent, mut index) = (Pending::default(), None, 0);
+        if outbox.len() > 0 {
+            let sends = outbox.len();
+            self.transport.begin_release(id, messages, release, sends);
+        }
         outbox.release(|message| {
-            match self.transport.send(message, SendId { release, index }, at) {
+            match self
+                .transport
+                .send(id, message, SendId { release, index }, at)
+            {
                 Sent::Done => {}
                 Sent::Pending => pending.add(index),
                 Sent::Refused(why) => drop(unsent.get_or_insert(Unsent::Refused(why))),
@@ -315,7 +322,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             index: 0,
         };
         let (mut pending, mut unsent) = (Pending::default(), None);
-        match self.transport.send_letter(made, id_of_send, at) {
+        match self.transport.send_letter(id, made, id_of_send, at) {
             Sent::Done => {}
             Sent::Pending => pending.add(0),
             Sent::Refused(why) => unsent = Some(Unsent::Refused(why)),

@@ -308,7 +308,7 @@ impl Transport for ScriptedBroker {
         }
     }
 
-    fn send(&mut self, message: Message, id: SendId, now: Instant) -> Sent {
+    fn send(&mut self, _: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
         let sent = self.answer(message.subject(), id, now);
         self.world
             .borrow_mut()
@@ -317,7 +317,7 @@ impl Transport for ScriptedBroker {
         sent
     }
 
-    fn send_letter(&mut self, message: Message, id: SendId, now: Instant) -> Sent {
+    fn send_letter(&mut self, _: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
         let sent = self.answer_letter(id, now);
         self.world
             .borrow_mut()

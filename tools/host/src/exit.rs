@@ -93,7 +93,7 @@ fn code(error: &anyhow::Error) -> Exit {
         Some(StartError::Component { .. }) => Exit::Component,
         Some(StartError::Configure { .. }) => Exit::Configure,
         Some(StartError::Memory { .. }) => Exit::Memory,
-        Some(StartError::System { .. }) | None => Exit::Failure,
+        Some(StartError::Nats(_) | StartError::System { .. }) | None => Exit::Failure,
     }
 }
 
@@ -107,7 +107,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         StartError::Memory { .. } => {
             "lower --shards or --memory-max; --memory-total is what the whole may need"
         }
-        StartError::Config(_) | StartError::System { .. } => return None,
+        StartError::Config(_) | StartError::Nats(_) | StartError::System { .. } => return None,
     })
 }
 

@@ -268,6 +268,18 @@ impl Memory {
         self.control.lock().handlers[id.index()].channels.clone()
     }
 
+    /// What a handler is to hear: its own subjects, and those its guest named.
+    pub(crate) fn heard(&self, id: HandlerId) -> Vec<String> {
+        let control = self.control.lock();
+        let handler = &control.handlers[id.index()];
+        handler
+            .own
+            .iter()
+            .chain(&handler.channels)
+            .cloned()
+            .collect()
+    }
+
     /// The load of a handler on one shard.
     fn load(&self, shard: usize, id: HandlerId) -> &AtomicU64 {
         &self.shards[shard].in_flight[id.index()].0

@@ -111,7 +111,7 @@ impl Memory {
     }
 
     /// Takes room for a message on a shard, in each of its handlers and in all of them together: everywhere or nowhere.
-    fn admit(&self, shard: usize, ids: &[HandlerId], load: Load) -> bool {
+    pub(super) fn admit(&self, shard: usize, ids: &[HandlerId], load: Load) -> bool {
         for (taken, id) in ids.iter().enumerate() {
             let before = self
                 .load(shard, *id)
@@ -175,6 +175,12 @@ impl Memory {
             let total = &self.shards[shard].in_flight_all.0;
             total.fetch_add(load.times(ids.len()).raw(), Ordering::SeqCst);
         }
+    }
+
+    /// Messages that a handler has in flight on this shard.
+    pub(super) fn in_flight_of(&self, shard: usize, id: HandlerId) -> usize {
+        let load = self.load(shard, id).load(Ordering::Acquire);
+        Load::from_raw(load).messages() as usize
     }
 
     /// Whether one message more could be taken on this shard, by each of these handlers and all together.

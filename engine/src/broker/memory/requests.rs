@@ -117,13 +117,7 @@ impl Requests {
 
     /// Hands a reply to its request. Whether one waited for it.
     pub(crate) fn reply(&self, message: &Message) -> bool {
-        let key = message
-            .subject()
-            .strip_prefix(INBOX)
-            .and_then(|key| key.split_once('.'));
-        let Some((index, generation)) =
-            key.and_then(|(i, g)| Some((i.parse().ok()?, g.parse().ok()?)))
-        else {
+        let Some((index, generation)) = place_of(message.subject()) else {
             return false;
         };
         let Some(waiting) = self.take(index, generation) else {
@@ -180,6 +174,12 @@ impl Requests {
             waiting.cell.end(Err(error(&waiting)));
         }
     }
+}
+
+/// The place that a reply subject names, and how often it was used.
+fn place_of(subject: &str) -> Option<(usize, u64)> {
+    let (index, generation) = subject.strip_prefix(INBOX)?.split_once('.')?;
+    Some((index.parse().ok()?, generation.parse().ok()?))
 }
 
 /// The reply to a request: a future, or waited for by a thread with [`Reply::wait`]. It ends by itself at the request's time.

@@ -107,7 +107,8 @@ impl Queue {
         false
     }
 
-    fn set_waker(&self, waker: Waker) {
+    /// Sets who is woken by the next message.
+    pub(crate) fn set_waker(&self, waker: Waker) {
         *self.waker.lock() = Some(waker);
         self.waits.store(true, Ordering::SeqCst);
     }

@@ -117,8 +117,14 @@ impl MemoryTransport {
         handlers.as_slice().len()
     }
 
+    /// Numbers a message that has come.
     #[inline]
-    fn arrival(&mut self, handler: HandlerId, mut message: Message, now: Instant) -> Arrival {
+    pub(crate) fn arrival(
+        &mut self,
+        handler: HandlerId,
+        mut message: Message,
+        now: Instant,
+    ) -> Arrival {
         message.id = self.next_id;
         message.arrived.get_or_insert(now);
         self.next_id += 1;
@@ -126,6 +132,56 @@ impl MemoryTransport {
             handler,
             message,
             again: false,
+        }
+    }
+
+    /// Takes room for a message that has come from elsewhere, if there is any.
+    #[inline]
+    pub(crate) fn admit(&self, id: HandlerId, message: &Message) -> bool {
+        let load = Load::one(message.bytes());
+        self.broker.admit(self.shard, &[id], load)
+    }
+
+    /// Takes room for one that was asked for, whether there is any.
+    pub(crate) fn admit_always(&self, id: HandlerId, message: &Message) {
+        let load = Load::one(message.bytes());
+        self.broker
+            .admit_released(self.shard, self.shard, &[id], load);
+    }
+
+    /// Messages that a handler could take beside those in flight, of so many in all.
+    pub(crate) fn room(&self, id: HandlerId, most: usize) -> usize {
+        match self.broker.has_room(self.shard, &[id]) {
+            true => most.saturating_sub(self.broker.in_flight_of(self.shard, id)),
+            false => 0,
+        }
+    }
+
+    /// Whether publishing has ended, and what is in flight goes on.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.broker.state.open().is_err()
+    }
+
+    /// What a handler is to hear: its own subjects, and those its guest named.
+    pub(crate) fn channels(&self, id: HandlerId) -> Vec<String> {
+        self.broker.heard(id)
+    }
+
+    /// A handler's name.
+    pub(crate) fn name(&self, id: HandlerId) -> String {
+        self.broker.control.lock().handlers[id.index()].name.clone()
+    }
+
+    /// Hands a reply to the request of this process that waits for it. Whether one did.
+    pub(crate) fn answer(&self, message: &Message) -> bool {
+        message.subject().starts_with(INBOX) && self.broker.requests.reply(message)
+    }
+
+    /// Hands a message that leaves the process to the subscriptions in it.
+    pub(crate) fn tell_subscriptions(&mut self, message: &Message) {
+        let route = self.last.find(&self.broker.routes, message.subject());
+        if !route.subscriptions.is_empty() {
+            self.broker.deliver(route, message);
         }
     }
 
@@ -241,12 +297,12 @@ impl Transport for MemoryTransport {
         }
     }
 
-    fn send(&mut self, message: Message, _: SendId, now: Instant) -> Sent {
+    fn send(&mut self, _: HandlerId, message: Message, _: SendId, now: Instant) -> Sent {
         self.route(message, now);
         Sent::Done
     }
 
-    fn send_letter(&mut self, message: Message, _: SendId, now: Instant) -> Sent {
+    fn send_letter(&mut self, _: HandlerId, message: Message, _: SendId, now: Instant) -> Sent {
         let shard = self.shard_for(message.subject());
         let route = self.last.find(&self.broker.routes, message.subject());
         if !self.broker.has_room(shard, &route.handlers) {

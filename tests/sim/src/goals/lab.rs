@@ -378,7 +378,7 @@ impl Transport for LabTransport<'_> {
 
     fn changed(&mut self, _: &mut dyn FnMut(HandlerId, &HandlerLimits)) {}
 
-    fn send(&mut self, message: Message, _: SendId, _: Instant) -> Sent {
+    fn send(&mut self, _: HandlerId, message: Message, _: SendId, _: Instant) -> Sent {
         let number = u64::from_le_bytes(
             message
                 .payload()
@@ -396,7 +396,7 @@ impl Transport for LabTransport<'_> {
         Sent::Done
     }
 
-    fn send_letter(&mut self, _: Message, _: SendId, _: Instant) -> Sent {
+    fn send_letter(&mut self, _: HandlerId, _: Message, _: SendId, _: Instant) -> Sent {
         self.world.borrow_mut().result.handlers[0].letters += 1;
         Sent::Done
     }

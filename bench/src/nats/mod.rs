@@ -1,0 +1,118 @@
+//! NATS: the same service on a bare socket, written natively with async-nats, and as a sandboxed component; one after another on
+//! one server, in turn.
+//!
+//! Each service is a process of its own, pinned to the first core: its CPU is what `getrusage` says of that process, user and
+//! system, all its threads. The load is this process, pinned to the last core; the server runs where it may. So rates are those of
+//! a machine on which server, load and service share the cores: a service that needs less leaves more to the server.
+
+mod bare;
+mod child;
+mod consume;
+mod echo;
+mod load;
+mod native;
+mod ours;
+pub mod role;
+mod table;
+mod wire;
+
+use std::fmt::Write as _;
+
+use millpond_tests::nats::Settings;
+use wasmtime::Result;
+
+use self::table::{Goal, cpu, goals, rate, table};
+use crate::cores::{Place, go};
+use crate::guest::PAYLOAD_BYTES;
+
+/// What echo is to reach.
+const ECHO_GOALS: [Goal; 3] = [
+    Goal {
+        name: "contract 1: CPU ÷ native",
+        of: cpu,
+        beside: "native",
+        limit: 1.0,
+        at_most: true,
+    },
+    Goal {
+        name: "the fastest contract: CPU ÷ native",
+        of: cpu,
+        beside: "native",
+        limit: 0.6,
+        at_most: true,
+    },
+    Goal {
+        name: "the fastest contract: rate ÷ native",
+        of: rate,
+        beside: "native",
+        limit: 1.2,
+        at_most: false,
+    },
+];
+
+/// What consuming is to reach.
+const CONSUME_GOALS: [Goal; 2] = [
+    Goal {
+        name: "CPU ÷ native",
+        of: cpu,
+        beside: "native",
+        limit: 0.5,
+        at_most: true,
+    },
+    Goal {
+        name: "rate ÷ bare socket",
+        of: rate,
+        beside: "bare",
+        limit: 0.9,
+        at_most: false,
+    },
+];
+
+/// Measures and tells; `words` name a part (`echo`, `plain`, `consume`) and a side, so that one can be looked at alone.
+///
+/// # Errors
+/// A service failed, or its answers were wrong.
+pub fn report(words: &[String]) -> Result<String> {
+    go(Place::Anywhere)?;
+    let server = Settings::new().start();
+    let (url, address) = (server.url(), server.address().to_string());
+    let parts = ["echo", "plain", "consume"];
+    let wants = |part: &str| {
+        let mut named = words
+            .iter()
+            .filter(|w| parts.contains(&w.as_str()))
+            .peekable();
+        named.peek().is_none() && part != "plain" || named.any(|w| w == part)
+    };
+    let filter = words.iter().find(|w| !parts.contains(&w.as_str()));
+    let filter = filter.map_or("", String::as_str);
+    let mut out = String::from("\n");
+    for (part, head) in [("echo", "one header"), ("plain", "no header")] {
+        if !wants(part) {
+            continue;
+        }
+        let sides = echo::measure(&address, part == "echo", filter)?;
+        writeln!(
+            out,
+            "NATS echo: {} outstanding, payloads of {PAYLOAD_BYTES} bytes, {head}; contract 1, one shard.\n\
+             Medians (least, most) of {} rounds of each in turn; ratios are of the same round.",
+            load::OUTSTANDING,
+            echo::ROUNDS
+        )?;
+        out += &table(&sides);
+        out += &goals(&sides, &ECHO_GOALS);
+    }
+    if wants("consume") {
+        let sides = consume::measure(&url, &address, filter)?;
+        writeln!(
+            out,
+            "JetStream consume and ack: {} messages of {PAYLOAD_BYTES} bytes, memory, explicit acks; contract 1, one shard.\n\
+             Medians (least, most) of {} rounds of each in turn; ratios are of the same round.",
+            consume::MESSAGES,
+            consume::ROUNDS
+        )?;
+        out += &table(&sides);
+        out += &goals(&sides, &CONSUME_GOALS);
+    }
+    Ok(out)
+}

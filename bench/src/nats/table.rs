@@ -1,0 +1,119 @@
+//! What was measured, as text.
+
+use std::fmt::Write as _;
+
+/// One side's rounds.
+pub(super) struct Side {
+    pub(super) name: String,
+    pub(super) rounds: Vec<Measured>,
+}
+
+/// A round of one side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measured {
+    /// The service's CPU, in nanoseconds a message.
+    pub(super) cpu: f64,
+    /// Messages a second.
+    pub(super) rate: f64,
+}
+
+/// A goal: what is compared with whom, and what it should be.
+pub(super) struct Goal {
+    pub(super) name: &'static str,
+    /// Of a round: ours, the other's; what should be at most, or at least, `limit`.
+    pub(super) of: fn(Measured, Measured) -> f64,
+    pub(super) beside: &'static str,
+    pub(super) limit: f64,
+    pub(super) at_most: bool,
+}
+
+impl Side {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            rounds: Vec::new(),
+        }
+    }
+
+    fn of(&self, f: impl Fn(&Measured) -> f64) -> [f64; 3] {
+        spread(self.rounds.iter().map(f).collect())
+    }
+
+    fn beside(&self, other: &Self, f: impl Fn(Measured, Measured) -> f64) -> [f64; 3] {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        spread(rounds.map(|(a, b)| f(*a, *b)).collect())
+    }
+}
+
+/// CPU ÷ CPU.
+pub(super) fn cpu(a: Measured, b: Measured) -> f64 {
+    a.cpu / b.cpu
+}
+
+/// Rate ÷ rate.
+pub(super) fn rate(a: Measured, b: Measured) -> f64 {
+    a.rate / b.rate
+}
+
+/// The table of all sides, with what each has beside the bare socket and beside native.
+pub(super) fn table(sides: &[Side]) -> String {
+    let mut out = format!(
+        "{:<18} {:>30} {:>34} {:>8} {:>8} {:>8} {:>8}\n",
+        "", "CPU ns a message", "messages/s", "CPU÷bare", "÷native", "rate÷bare", "÷native"
+    );
+    for side in sides {
+        let [c_low, c, c_high] = side.of(|m| m.cpu);
+        let [r_low, r, r_high] = side.of(|m| m.rate);
+        let cpus = format!("{c:.0} ({c_low:.0}, {c_high:.0})");
+        let rates = format!("{r:.0} ({r_low:.0}, {r_high:.0})");
+        let _ = write!(out, "{:<18} {cpus:>30} {rates:>34}", side.name);
+        for f in [cpu, rate] {
+            for name in ["bare", "native"] {
+                let other = sides.iter().find(|s| s.name == name);
+                let ratio = other.map_or(f64::NAN, |other| side.beside(other, f)[1]);
+                let _ = write!(out, " {ratio:>8.3}");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Each goal beside the best of ours for it.
+pub(super) fn goals(sides: &[Side], goals: &[Goal]) -> String {
+    let mut out = String::new();
+    for goal in goals {
+        let Some(other) = sides.iter().find(|s| s.name == goal.beside) else {
+            continue;
+        };
+        let ours = sides.iter().filter(|s| s.name.starts_with("ours"));
+        let ratio = |side: &Side| side.beside(other, goal.of)[1];
+        let better = |a: &f64, b: &f64| match goal.at_most {
+            true => a.total_cmp(b),
+            false => b.total_cmp(a),
+        };
+        let Some(best) = ours.map(ratio).min_by(better) else {
+            continue;
+        };
+        let (met, sign) = match goal.at_most {
+            true => (best <= goal.limit, "≤"),
+            false => (best >= goal.limit, "≥"),
+        };
+        let told = match met {
+            true => "met".to_owned(),
+            false => format!("missed by {:.0} %", (best / goal.limit - 1.0).abs() * 100.0),
+        };
+        let Goal { name, limit, .. } = goal;
+        let _ = writeln!(out, "  {name} {sign} {limit}: {best:.3}, {told}");
+    }
+    out
+}
+
+/// Least, median, most.
+fn spread(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => [f64::NAN; 3],
+        n => [values[0], values[n / 2], values[n - 1]],
+    }
+}

@@ -1,0 +1,113 @@
+//! What guests subscribe to within a call: asked for through a port by the guest's side, done by the transport on the same thread.
+//!
+//! Owns the list between the two. Bounded by `subscriptions_max`.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+
+use crate::broker::memory::subscription::{Overflow, Queue};
+use crate::dispatch::State;
+use crate::error::Refusal;
+use crate::message::Message;
+use crate::port::{Feed, Port};
+use crate::subject::check_listened;
+
+/// Something that guests ask of their shard's connection.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// To hear this pattern.
+    Subscribe(String, Arc<Queue>),
+    /// To hear it no more.
+    Unsubscribe(u64),
+}
+
+/// The wishes of one shard's guests, and how many of them are granted. Locked by the shard's own thread alone.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    open: usize,
+    next: u64,
+    waiting: Vec<Wish>,
+}
+
+impl Wishes {
+    /// Takes what was wished for since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether anything was wished for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The servers as the guests of one shard see them.
+pub(crate) struct NatsPort {
+    pub(crate) wishes: Arc<Mutex<Wishes>>,
+    pub(crate) state: Arc<State>,
+    pub(crate) messages_max: usize,
+    pub(crate) subscriptions_max: usize,
+}
+
+impl Port for NatsPort {
+    /// Always: a guest that is refused fails its call, and a message is given up on after a few of those, though all that is
+    /// wrong may be a server that is gone for a second. What can't leave when the call is over is nobody's attempt.
+    /// Always: while there is no connection, what a call has held is not sent, and its messages are handled again.
+    fn admits(&self, _: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal> {
+        check_listened(pattern)?;
+        let mut wishes = self.wishes.lock();
+        if wishes.open >= self.subscriptions_max {
+            return Err(Refusal::Full(
+                "there are as many subscriptions as there may be",
+            ));
+        }
+        wishes.open += 1;
+        wishes.next += 1;
+        let state = Arc::clone(&self.state);
+        let (queue, receiver) = Queue::new(wishes.next, self.messages_max, Overflow::Drop, state);
+        queue.set_waker(waker.clone());
+        let wish = Wish::Subscribe(pattern.to_owned(), Arc::clone(&queue));
+        wishes.waiting.push(wish);
+        let wishes = Arc::clone(&self.wishes);
+        Ok(Box::new(NatsFeed {
+            queue,
+            receiver,
+            wishes,
+            waker,
+        }))
+    }
+}
+
+/// A guest's ephemeral subscription.
+struct NatsFeed {
+    queue: Arc<Queue>,
+    receiver: Receiver<Message>,
+    wishes: Arc<Mutex<Wishes>>,
+    waker: Waker,
+}
+
+impl Feed for NatsFeed {
+    fn next(&mut self) -> Option<Message> {
+        let message = self.receiver.try_recv().ok();
+        if message.is_none() {
+            self.queue.set_waker(self.waker.clone());
+            return self.receiver.try_recv().ok();
+        }
+        message
+    }
+}
+
+impl Drop for NatsFeed {
+    fn drop(&mut self) {
+        let mut wishes = self.wishes.lock();
+        wishes.open -= 1;
+        wishes.waiting.push(Wish::Unsubscribe(self.queue.id));
+    }
+}

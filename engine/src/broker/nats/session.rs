@@ -1,0 +1,210 @@
+//! What happens to a shard's connection: it is live, is lost, is refused something, is to end. The other half of the transport.
+
+use super::connection::Change;
+use super::js::ack::{self, Delivery};
+use super::js::pull::{PullRest, PullStatus, Then};
+use super::pulls::Told;
+use super::refusal::{RefusalKind, ServerRefusal};
+use super::status::Trouble;
+use super::takes::{FromStream, Subscribed, Take, Use};
+use super::transport::{NatsTransport, told};
+use super::wire::parse::{Incoming, TooLarge};
+use crate::confirm::{Report, Unsent};
+use crate::message::HandlerId;
+use crate::outcome::ShedReason;
+use crate::time::Instant;
+
+impl NatsTransport {
+    /// One change of the connection.
+    pub(super) fn change(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::Live(info) => {
+                tracing::info!(
+                    server = self.connection.server(),
+                    version = info.version,
+                    "connected"
+                );
+                self.begin(now);
+            }
+            Change::Info(info) => tracing::debug!(?info, "the server says anew what it is"),
+            Change::Lost { why, unsent_bytes } => {
+                tracing::warn!(%why, unsent_bytes, "the connection is lost; connecting again");
+                self.desk.status.set_trouble(Trouble::Connection(why));
+                self.lose();
+            }
+            Change::Failed(why) => {
+                tracing::warn!(%why, "not connected; trying again");
+                self.desk.status.set_trouble(Trouble::Connection(why));
+            }
+            Change::Refused(refusal) => self.refused(&refusal),
+            Change::TooLarge(large) => self.too_large(&large, now),
+        }
+    }
+
+    /// A message was not read: a stream is told not to deliver it again, since that would end the same way.
+    fn too_large(&mut self, large: &TooLarge, now: Instant) {
+        let (subject, bytes) = (large.message.subject(), large.bytes);
+        let (Some(&Use::Core(id)) | Some(&Use::Pulls(id))) = self.desk.takes.use_of(large.sid)
+        else {
+            return;
+        };
+        let handler = self.process.name(id);
+        tracing::error!(
+            handler,
+            subject,
+            bytes,
+            "a message above the limits was left out"
+        );
+        self.desk.shed(id, ShedReason::TooLarge);
+        let reply = large
+            .message
+            .reply_to()
+            .filter(|r| Delivery::parse(r).is_some());
+        if let (Take::Stream(stream), Some(reply)) = (&mut self.desk.handlers[id.index()], reply) {
+            stream.pulls.came(now);
+            let mut text = Vec::new();
+            ack::put_term(&mut text, "it is too large");
+            let written = self.connection.is_live().then(|| {
+                let writer = self.connection.writer();
+                writer.publish_bytes(reply, None, &[], &text)
+            });
+            told(written.into_iter().collect());
+        }
+    }
+
+    /// A new connection: everything is subscribed again.
+    fn begin(&mut self, now: Instant) {
+        let desk = &mut self.desk;
+        desk.refused = false;
+        desk.takes.renumber();
+        for (take, id) in desk.handlers.iter_mut().zip(0..) {
+            if let Take::Stream(stream) = take {
+                stream.session += 1;
+                desk.takes.answer_to(HandlerId(id), stream.answers());
+            }
+        }
+        let writer = self.connection.writer();
+        let subscribed = desk
+            .takes
+            .iter()
+            .map(|(sid, s)| writer.subscribe(&s.pattern, s.queue.as_deref(), sid));
+        told(subscribed.collect());
+        desk.subscribed = self.connection.barrier(now);
+        desk.status.set_connected(true);
+    }
+
+    /// The connection is gone, and with it what was on its way.
+    fn lose(&mut self) {
+        let desk = &mut self.desk;
+        desk.status.set_connected(false);
+        (desk.subscribed, desk.ended, desk.said) = (None, None, None);
+        if desk.draining {
+            desk.takes.end_of_handlers();
+        }
+        for take in &mut desk.handlers {
+            if let Take::Stream(stream) = take {
+                stream.pulls.forget();
+            }
+        }
+        let reports = &mut desk.reports;
+        desk.confirms.forget(|id| {
+            let result = Err(Unsent::Disconnected);
+            reports.push_back(Report { id, result });
+        });
+    }
+
+    /// The server said no to something: what is its handler's is told by its name.
+    fn refused(&mut self, refusal: &ServerRefusal) {
+        let handler = match &refusal.kind {
+            RefusalKind::Subscription { subject, .. } => {
+                let of = |s: &Subscribed| s.pattern == *subject;
+                let found = self.desk.takes.iter().find(|(_, s)| of(s));
+                found.and_then(|(_, s)| match s.use_ {
+                    Use::Core(id) | Use::Pulls(id) => Some(self.process.name(id)),
+                    Use::Confirms | Use::Feed(_) => None,
+                })
+            }
+            _ => None,
+        };
+        tracing::error!(?handler, %refusal, "refused by the server");
+        self.desk.refused = true;
+        let of = handler.map_or(String::new(), |name| format!("handler {name:?}: "));
+        let server = self.connection.server();
+        let text = format!("{of}{server} refused: {refusal}");
+        self.desk.status.set_trouble(Trouble::Refused(text));
+    }
+
+    /// Goes on with what waits for the server: ready once all is subscribed, drained once nothing more comes.
+    pub(super) fn proceed(&mut self, now: Instant) {
+        let desk = &mut self.desk;
+        if let Some(barrier) = desk.subscribed
+            && self.connection.has_passed(barrier)
+        {
+            desk.subscribed = None;
+            if !desk.refused {
+                desk.status.set_ready();
+            }
+        }
+        if !desk.draining && self.process.is_draining() {
+            desk.draining = true;
+            let taken: Vec<u64> = desk.takes.of_handlers().collect();
+            self.unsubscribe(&taken);
+            self.desk.ended = self.connection.barrier(now);
+        }
+        // What the server had sent before it was told to stop was handled.
+        let desk = &mut self.desk;
+        if desk.draining && desk.ended.is_none_or(|b| self.connection.has_passed(b)) {
+            desk.ended = None;
+            desk.takes.end_of_handlers();
+        }
+    }
+
+    /// Has the server say when it has all that is to be written now, if an engine may end then.
+    pub(super) fn say_last(&mut self, now: Instant) {
+        let writes = self.connection.is_live() && self.connection.unsent_bytes() > 0;
+        if self.desk.draining && writes {
+            self.desk.said = self.connection.barrier(now);
+        }
+    }
+
+    /// Notes whether a drain is done: nothing more comes, nothing waits to be sent, and the server has what was.
+    pub(super) fn note_drained(&mut self) {
+        let desk = &self.desk;
+        if !desk.draining {
+            return;
+        }
+        let silent = desk.ended.is_none() && desk.owed.is_empty();
+        let said = desk.said.is_none_or(|b| self.connection.has_passed(b));
+        desk.status
+            .set_drained(silent && said && self.connection.unsent_bytes() == 0);
+    }
+}
+
+impl FromStream {
+    /// The server said something of a pull, which the last token of the subject names.
+    pub(super) fn told(&mut self, said: &Incoming, now: Instant) {
+        let subject = said.message.subject();
+        let Some(number) = subject.rsplit('.').next().and_then(|n| n.parse().ok()) else {
+            return;
+        };
+        let status = PullStatus::of(said.status.unwrap_or_default(), said.description());
+        let told = match status.then() {
+            Then::GoOn => Told::Waits,
+            Then::AskAgain => Told::Over,
+            Then::AskLarger | Then::AskLater | Then::ConsumerGone | Then::GiveUp => Told::Refused,
+        };
+        self.gone |=
+            matches!(status.then(), Then::ConsumerGone) || status == PullStatus::NoResponders;
+        if told == Told::Refused {
+            let (stream, consumer) = (&self.bound.stream, &self.bound.consumer);
+            tracing::warn!(
+                stream,
+                consumer,
+                ?status,
+                "a pull ended early; asking again later"
+            );
+        }
+        let missing = PullRest::of(said.message.raw_headers()).messages;
+        self.pulls.told(number, told, missing, now);
+    }
+}

@@ -1,0 +1,323 @@
+//! What one shard takes from the servers: its subscriptions by number, and what each handler's are for.
+//!
+//! Owns the table of subscriptions and the rule for what a handler hears. Knows no connection: says what is to be written.
+
+use std::sync::Arc;
+
+use super::confirms::Confirms;
+use super::control::{Bound, Captured, DeliveryLevel, Wanted};
+use super::pulls::Pulls;
+use crate::broker::memory::subscription::Queue;
+use crate::config::covers;
+use crate::message::{HandlerId, Message};
+use crate::subject::matches;
+
+/// What a subscription is for.
+#[derive(Debug)]
+pub(crate) enum Use {
+    /// A handler's messages.
+    Core(HandlerId),
+    /// What a handler's pulls bring.
+    Pulls(HandlerId),
+    /// Confirmations of sends.
+    Confirms,
+    /// What a guest listens to within a call.
+    Feed(Arc<Queue>),
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub(crate) struct Subscribed {
+    pub(crate) pattern: String,
+    pub(crate) queue: Option<String>,
+    pub(crate) use_: Use,
+}
+
+/// Where a handler's messages come from, on one shard.
+#[derive(Debug)]
+pub(crate) enum Take {
+    /// From this process alone.
+    Process,
+    /// From the servers' core; on this shard, or not: one that hears every message is on one shard alone.
+    Core {
+        /// The queue group.
+        queue: Option<String>,
+        /// Whether this shard listens.
+        here: bool,
+    },
+    /// From a stream.
+    Stream(Box<FromStream>),
+}
+
+/// A handler that takes from a stream.
+#[derive(Debug)]
+pub(crate) struct FromStream {
+    /// What it was bound by, and would be again.
+    pub(crate) wanted: Wanted,
+    pub(crate) bound: Arc<Bound>,
+    /// Which streams capture what its guest sends, as last looked up.
+    pub(crate) captured: Captured,
+    /// Whether its consumer seems to be gone.
+    pub(crate) gone: bool,
+    pub(crate) level: DeliveryLevel,
+    pub(crate) pulls: Pulls,
+    /// Messages of it that may be in flight on this shard.
+    pub(crate) most: usize,
+    /// The subject that is asked, and what the answers' subject begins with.
+    pub(crate) asked: String,
+    pub(crate) inbox: String,
+    /// Connections so far, by which that goes on: the server may still serve pulls of the last one, and they are not counted.
+    pub(crate) session: u64,
+}
+
+impl FromStream {
+    /// What the answers to the present connection's pulls come to.
+    pub(crate) fn answers(&self) -> String {
+        format!("{}{}.*", self.inbox, self.session)
+    }
+}
+
+/// The subscriptions of one shard: their number is their place and one. A number is never used twice on a connection that lives, so
+/// that a late message of one that ended is nobody's.
+#[derive(Debug, Default)]
+pub(crate) struct Takes {
+    subscriptions: Vec<Option<Subscribed>>,
+    /// Subscriptions of a handler that hears every message, each with those before it that hear some of the same subjects: such a
+    /// message comes on all of them, and is taken from the first. Of a queue group the server picks one by itself.
+    crossings: Vec<(u64, Vec<String>)>,
+}
+
+impl Takes {
+    /// What the subscription of this number is for.
+    #[inline]
+    pub(crate) fn use_of(&self, sid: u64) -> Option<&Use> {
+        let place = usize::try_from(sid.checked_sub(1)?).ok()?;
+        Some(&self.subscriptions.get(place)?.as_ref()?.use_)
+    }
+
+    /// Whether a message comes on an earlier subscription of the same handler too.
+    #[inline]
+    pub(crate) fn is_anothers(&self, sid: u64, message: &Message) -> bool {
+        let crossing = self.crossings.iter().find(|(of, _)| *of == sid);
+        crossing.is_some_and(|(_, before)| before.iter().any(|p| matches(p, message.subject())))
+    }
+
+    /// Adds one: its number.
+    pub(crate) fn add(&mut self, subscription: Subscribed) -> u64 {
+        self.subscriptions.push(Some(subscription));
+        self.subscriptions.len() as u64
+    }
+
+    /// All, with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Subscribed)> {
+        (1..)
+            .zip(&self.subscriptions)
+            .filter_map(|(sid, s)| Some((sid, s.as_ref()?)))
+    }
+
+    /// Ends those of which `ends` says so: their numbers.
+    pub(crate) fn end(&mut self, ends: impl Fn(&Subscribed) -> bool) -> Vec<u64> {
+        let mut ended = Vec::new();
+        for (sid, place) in (1..).zip(&mut self.subscriptions) {
+            if place.take_if(|s| ends(s)).is_some() {
+                ended.push(sid);
+            }
+        }
+        ended
+    }
+
+    /// The numbers of those that bring handlers their messages.
+    pub(crate) fn of_handlers(&self) -> impl Iterator<Item = u64> {
+        let brings = |s: &Subscribed| matches!(s.use_, Use::Core(_) | Use::Pulls(_));
+        self.iter()
+            .filter(move |(_, s)| brings(s))
+            .map(|(sid, _)| sid)
+    }
+
+    /// Ends those.
+    pub(crate) fn end_of_handlers(&mut self) {
+        self.end(|s| matches!(s.use_, Use::Core(_) | Use::Pulls(_)));
+    }
+
+    /// Makes a handler's pulls be answered to this pattern: before they are subscribed on a new connection.
+    pub(crate) fn answer_to(&mut self, id: HandlerId, pattern: String) {
+        let pulls = |s: &&mut Subscribed| matches!(s.use_, Use::Pulls(of) if of == id);
+        if let Some(found) = self.subscriptions.iter_mut().flatten().find(pulls) {
+            found.pattern = pattern;
+        }
+    }
+
+    /// Forgets the numbers of those that ended: on a new connection all are given anew.
+    pub(crate) fn renumber(&mut self) {
+        self.subscriptions.retain(Option::is_some);
+        self.cross();
+    }
+
+    /// Notes which subscriptions hear what earlier ones of their handler hear too.
+    fn cross(&mut self) {
+        let all = self
+            .iter()
+            .filter_map(|(sid, s)| match (&s.use_, &s.queue) {
+                (Use::Core(id), None) => Some((sid, *id, s.pattern.as_str())),
+                _ => None,
+            });
+        let all: Vec<_> = all.collect();
+        let before = |sid: u64, id: HandlerId, pattern: &str| -> Vec<String> {
+            let earlier = all.iter().take_while(|(other, ..)| *other < sid);
+            let crossing = earlier.filter(|(_, of, p)| *of == id && meet(p, pattern));
+            crossing.map(|(.., p)| (*p).to_owned()).collect()
+        };
+        let crossings = all.iter().map(|(sid, id, p)| (*sid, before(*sid, *id, p)));
+        self.crossings = crossings.filter(|(_, before)| !before.is_empty()).collect();
+    }
+
+    /// Makes a handler's subscriptions these patterns: the numbers of those that ended, and of those that are new.
+    pub(crate) fn set(
+        &mut self,
+        id: HandlerId,
+        queue: Option<&str>,
+        patterns: &[String],
+    ) -> (Vec<u64>, Vec<u64>) {
+        let wanted = without_covered(patterns);
+        let own = |s: &Subscribed| matches!(s.use_, Use::Core(of) if of == id);
+        let ended = self.end(|s| own(s) && !wanted.contains(&s.pattern.as_str()));
+        let have: Vec<String> = self
+            .iter()
+            .filter(|(_, s)| own(s))
+            .map(|(_, s)| s.pattern.clone())
+            .collect();
+        let new = wanted.iter().filter(|p| !have.iter().any(|h| h == *p));
+        let new: Vec<_> = new
+            .map(|pattern| Subscribed {
+                pattern: (*pattern).to_owned(),
+                queue: queue.map(str::to_owned),
+                use_: Use::Core(id),
+            })
+            .collect();
+        let added = new.into_iter().map(|s| self.add(s)).collect();
+        self.cross();
+        (ended, added)
+    }
+}
+
+/// Whether there is a subject that both patterns stand for.
+fn meet(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The patterns that no other of them covers: a message on two subscriptions of one handler would come twice.
+fn without_covered(patterns: &[String]) -> Vec<&str> {
+    let mut kept = Vec::<&str>::new();
+    for pattern in patterns {
+        if kept.iter().any(|k| covers(k, pattern)) {
+            continue;
+        }
+        kept.retain(|k| !covers(pattern, k));
+        kept.push(pattern);
+    }
+    kept
+}
+
+/// The subscription to a shard's own confirmations.
+pub(crate) fn to_confirms(confirms: &Confirms) -> Subscribed {
+    Subscribed {
+        pattern: confirms.pattern(),
+        queue: None,
+        use_: Use::Confirms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: HandlerId = HandlerId(0);
+
+    fn patterns(of: &[&str]) -> Vec<String> {
+        of.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_pattern_that_another_covers_is_left_out() {
+        let all = patterns(&["a.b", "a.*", "c", "a.*", "d.>", "d.e.f"]);
+        assert_eq!(without_covered(&all), ["a.*", "c", "d.>"]);
+    }
+
+    #[test]
+    fn patterns_meet_where_one_subject_is_of_both() {
+        let meeting = [
+            ("a.b", "a.b"),
+            ("a.*", "*.b"),
+            ("a.>", "*.b.c"),
+            ("a.*.c", "a.b.>"),
+            (">", "a"),
+        ];
+        for (one, other) in meeting {
+            assert!(meet(one, other) && meet(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a.b", "a.c"),
+            ("a.*", "a"),
+            ("a.>", "a"),
+            ("a.*", "b.*"),
+            ("a.*", "a.b.c"),
+        ] {
+            assert!(!meet(one, other) && !meet(other, one), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_two_patterns_hear_is_the_first_ones_and_in_a_queue_group_nobodys() {
+        let mut takes = Takes::default();
+        takes.set(H, None, &patterns(&["a.*", "*.b", "c"]));
+        let anothers = |takes: &Takes, sid, subject| {
+            takes.is_anothers(sid, &Message::new(subject, b"").unwrap())
+        };
+        assert!(
+            !anothers(&takes, 1, "a.b")
+                && anothers(&takes, 2, "a.b")
+                && !anothers(&takes, 2, "x.b")
+        );
+        takes.set(HandlerId(1), None, &patterns(&["a.b"]));
+        assert!(!anothers(&takes, 4, "a.b"), "it is another handler's");
+        takes.set(H, None, &patterns(&["*.b", "c"]));
+        assert!(!anothers(&takes, 2, "a.b"), "the first has ended");
+        let mut takes = Takes::default();
+        takes.set(H, Some("q"), &patterns(&["a.*", "*.b"]));
+        assert!(!anothers(&takes, 2, "a.b"));
+    }
+
+    #[test]
+    fn only_what_changed_is_subscribed_and_ended_and_no_number_comes_twice() {
+        let mut takes = Takes::default();
+        assert_eq!(
+            takes.set(H, Some("q"), &patterns(&["a", "b"])),
+            (vec![], vec![1, 2])
+        );
+        assert_eq!(
+            takes.set(H, Some("q"), &patterns(&["b", "c"])),
+            (vec![1], vec![3])
+        );
+        assert!(
+            takes.use_of(1).is_none() && takes.use_of(0).is_none() && takes.use_of(9).is_none()
+        );
+        assert!(matches!(takes.use_of(3), Some(Use::Core(H))));
+        assert_eq!(
+            takes.set(HandlerId(1), None, &patterns(&["b"])),
+            (vec![], vec![4])
+        );
+        takes.renumber();
+        let all: Vec<_> = takes
+            .iter()
+            .map(|(sid, s)| (sid, s.pattern.as_str()))
+            .collect();
+        assert_eq!(all, [(1, "b"), (2, "c"), (3, "b")]);
+    }
+}

@@ -1,0 +1,644 @@
+//! One shard's side of the servers: its own connection, read on its own thread; and, behind it, the in-process broker.
+//!
+//! Owns the way of a message from the socket to its handler and of its settlement back. What is taken is in `takes.rs`, how streams are
+//! asked in `pulls.rs`, what is to be confirmed in `confirms.rs`. Knows no guest.
+//!
+//! Sends while there is no connection: they are held like all others until their call is over. Then they are not sent, and the
+//! call's inputs are handled again after a delay, which is nobody's attempt. Settlements of streams' messages wait for the next connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::atomic::Atomic;
+use super::confirms::Confirms;
+use super::connection::{Barrier, Connection};
+use super::feeds::{Wish, Wishes};
+use super::js::ack::{self, Delivery};
+use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
+use super::js::pull::PullRequest;
+use super::pulls::Ask;
+use super::renew::Renewal;
+use super::status::Status;
+use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
+use super::unacked::Unacked;
+use super::wire::parse::Incoming;
+use super::wire::write::{WriteError, Writer};
+use crate::broker::memory::transport::MemoryTransport;
+use crate::broker::nats::control::{Asker, DeliveryLevel};
+use crate::confirm::{Report, SendId, Sent, Unsent};
+use crate::limits::HandlerLimits;
+use crate::message::{HandlerId, Message, Via};
+use crate::metrics::ShardMetrics;
+use crate::outbox::GuestConfiguration;
+use crate::outcome::{Outcome, ShedReason};
+use crate::seams::{Arrival, Transport};
+use crate::time::Instant;
+
+/// Bytes that one turn reads at most: a thousand messages of 128 bytes with their lines, so that calls are made between reads.
+const READ_BYTES: usize = 256 << 10;
+
+/// What a shard is told of its connection.
+pub(crate) struct NatsSetup {
+    /// A row a handler: where its messages come from.
+    pub(crate) takes: Vec<Take>,
+    /// What this shard's own reply subjects begin with.
+    pub(crate) inbox: String,
+    /// Where streams are looked up anew, if any handler takes from one.
+    pub(crate) asker: Option<Asker>,
+    /// Differs from start to start.
+    pub(crate) seed: u64,
+    /// How long a send may wait for its confirmation, of all handlers.
+    pub(crate) confirm_wait_max: std::time::Duration,
+    pub(crate) status: Arc<Status>,
+    pub(crate) wishes: Arc<Mutex<Wishes>>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+}
+
+/// One shard's side of the servers.
+pub(crate) struct NatsTransport {
+    pub(super) connection: Connection,
+    pub(super) desk: Desk,
+    pub(super) process: MemoryTransport,
+    /// The time as the shard last said it.
+    now: Instant,
+}
+
+/// Everything but the connection.
+pub(super) struct Desk {
+    /// A row a handler.
+    pub(super) handlers: Vec<Take>,
+    pub(super) takes: Takes,
+    pub(super) confirms: Confirms,
+    pub(super) unacked: Unacked,
+    /// Settlements that wait for a connection.
+    pub(super) owed: VecDeque<(HandlerId, Message, Outcome)>,
+    /// Messages that are acknowledged on arrival.
+    on_arrival: Vec<Message>,
+    pub(super) reports: VecDeque<Report>,
+    pub(super) status: Arc<Status>,
+    pub(super) wishes: Arc<Mutex<Wishes>>,
+    metrics: Arc<ShardMetrics>,
+    /// Passed when all that was subscribed is known to the server.
+    pub(super) subscribed: Option<Barrier>,
+    /// Passed when nothing more comes after a drain began.
+    pub(super) ended: Option<Barrier>,
+    /// Passed when the server has all that was said while draining.
+    pub(super) said: Option<Barrier>,
+    pub(super) draining: bool,
+    /// Whether the server refused something since the connection began.
+    pub(super) refused: bool,
+    /// The sends of an input that are being written together.
+    atomic: Option<Atomic>,
+    /// Differs from start to start: names batches.
+    seed: u64,
+    renewal: Option<Renewal>,
+}
+
+impl NatsTransport {
+    /// A connection that is made as soon as the shard turns.
+    pub(crate) fn new(
+        connection: Connection,
+        process: MemoryTransport,
+        setup: NatsSetup,
+        now: Instant,
+    ) -> Self {
+        let confirms = Confirms::new(format!("{}c.", setup.inbox), setup.confirm_wait_max);
+        let mut takes = Takes::default();
+        takes.add(to_confirms(&confirms));
+        for (take, id) in setup.takes.iter().zip(0..) {
+            if let Take::Stream(stream) = take {
+                takes.add(Subscribed {
+                    pattern: stream.answers(),
+                    queue: None,
+                    use_: Use::Pulls(HandlerId(id)),
+                });
+            }
+        }
+        let mut transport = Self {
+            connection,
+            process,
+            now,
+            desk: Desk {
+                handlers: setup.takes,
+                takes,
+                confirms,
+                unacked: Unacked::default(),
+                owed: VecDeque::new(),
+                on_arrival: Vec::new(),
+                reports: VecDeque::new(),
+                status: setup.status,
+                wishes: setup.wishes,
+                metrics: setup.metrics,
+                subscribed: None,
+                ended: None,
+                said: None,
+                draining: false,
+                refused: false,
+                atomic: None,
+                seed: setup.seed,
+                renewal: setup.asker.map(|asker| Renewal::new(asker, now)),
+            },
+        };
+        transport.listen();
+        transport
+    }
+
+    /// Brings what handlers hear in line with what they are to hear.
+    fn listen(&mut self) {
+        let Self {
+            connection,
+            desk,
+            process,
+            ..
+        } = self;
+        if desk.draining {
+            return;
+        }
+        for (take, id) in desk.handlers.iter().zip(0..) {
+            let Take::Core { queue, here: true } = take else {
+                continue;
+            };
+            let id = HandlerId(id);
+            let (ended, added) = desk.takes.set(id, queue.as_deref(), &process.channels(id));
+            if connection.is_live() {
+                let writer = connection.writer();
+                let ended = ended
+                    .iter()
+                    .map(|sid| writer.unsubscribe(*sid, None))
+                    .collect();
+                told(ended);
+                let added = added.iter().map(|sid| desk.takes.subscribe(*sid, writer));
+                told(added.collect());
+            }
+        }
+    }
+
+    /// Does what guests wished for since the last time.
+    fn grant(&mut self) {
+        let wishes = match self.desk.wishes.lock() {
+            wishes if wishes.is_empty() => return,
+            mut wishes => wishes.take(),
+        };
+        for wish in wishes {
+            let sids = match wish {
+                Wish::Subscribe(pattern, feed) => vec![self.desk.takes.add(Subscribed {
+                    pattern,
+                    queue: None,
+                    use_: Use::Feed(feed),
+                })],
+                Wish::Unsubscribe(id) => {
+                    let of = |s: &Subscribed| matches!(&s.use_, Use::Feed(feed) if feed.id == id);
+                    let ended = self.desk.takes.end(of);
+                    self.unsubscribe(&ended);
+                    continue;
+                }
+            };
+            if self.connection.is_live() {
+                let writer = self.connection.writer();
+                let sids = sids
+                    .iter()
+                    .map(|sid| self.desk.takes.subscribe(*sid, writer));
+                told(sids.collect());
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, sids: &[u64]) {
+        if self.connection.is_live() {
+            let writer = self.connection.writer();
+            told(
+                sids.iter()
+                    .map(|sid| writer.unsubscribe(*sid, None))
+                    .collect(),
+            );
+        }
+    }
+
+    /// Asks streams for what handlers have room for.
+    fn pull(&mut self, now: Instant) {
+        if !self.connection.is_live() || self.desk.draining {
+            return;
+        }
+        for (take, id) in self.desk.handlers.iter_mut().zip(0..) {
+            let Take::Stream(stream) = take else {
+                continue;
+            };
+            stream.pulls.expire(now);
+            let room = self.process.room(HandlerId(id), stream.most);
+            while let Some(asked) = stream.pulls.ask(room, stream.most, now) {
+                let to = format!("{}{}.{}", stream.inbox, stream.session, asked.number);
+                let mut body = Vec::new();
+                request(&asked, stream.bound.max_request_bytes).put(&mut body);
+                let writer = self.connection.writer();
+                told(vec![writer.publish_bytes(
+                    &stream.asked,
+                    Some(&to),
+                    &[],
+                    &body,
+                )]);
+            }
+        }
+    }
+
+    /// Tells servers which messages are still worked on; acknowledges what is to be on arrival, and what waited for a connection.
+    fn acknowledge(&mut self, now: Instant) {
+        if !self.connection.is_live() {
+            self.desk.on_arrival.clear();
+            return;
+        }
+        let writer = self.connection.writer();
+        for message in self.desk.on_arrival.drain(..) {
+            told(vec![settle(writer, &message, Outcome::Ack)]);
+        }
+        self.desk.unacked.progress(now, |subject| {
+            told(vec![writer.publish_bytes(
+                subject,
+                None,
+                &[],
+                ack::PROGRESS,
+            )]);
+        });
+        while let Some((id, message, outcome)) = self.desk.owed.pop_front() {
+            if settle(self.connection.writer(), &message, outcome).is_err() {
+                self.desk.owed.push_front((id, message, outcome));
+                return;
+            }
+            self.process.settle(id, message, Outcome::Ack, now);
+        }
+    }
+
+    /// Publishes a send: with a reply subject, and without some headers, where a stream is to confirm it.
+    fn publish(
+        &mut self,
+        message: &Message,
+        id: SendId,
+        confirmed: Option<&[&str]>,
+        now: Instant,
+    ) -> Sent {
+        if !self.connection.is_live() {
+            return self.unsent(id);
+        }
+        let writer = self.connection.writer();
+        let Some(dropped) = confirmed else {
+            let written = writer.publish(message.subject(), message.reply_to(), message);
+            return match written {
+                Ok(()) => Sent::Done,
+                Err(WriteError::Full { .. }) => self.unsent(id),
+                Err(fault) => Sent::Refused(fault.to_string()),
+            };
+        };
+        let Some(reply) = self.desk.confirms.open(id, now) else {
+            return self.unsent(id);
+        };
+        let written = writer.publish_edited(message.subject(), Some(reply), &[], dropped, message);
+        let Err(fault) = written else {
+            return Sent::Pending;
+        };
+        self.desk.confirms.take_back();
+        match fault {
+            WriteError::Full { .. } => self.unsent(id),
+            fault => Sent::Refused(fault.to_string()),
+        }
+    }
+
+    /// Publishes a send that is stored with all others of its input, or not at all; the last one's answer is that of all.
+    fn publish_atomic(
+        &mut self,
+        message: &Message,
+        id: SendId,
+        atomic: &mut Atomic,
+        now: Instant,
+    ) -> Sent {
+        if atomic.broken {
+            return Sent::Done;
+        }
+        let (live, all) = (self.connection.is_live(), atomic.answer_to(id));
+        if live && atomic.reply.is_none() {
+            let opened = self.desk.confirms.open(all, now);
+            atomic.reply = opened.map(str::to_owned);
+        }
+        let Some(reply) = atomic.reply.clone().filter(|_| live) else {
+            atomic.broken = true;
+            return self.unsent(id);
+        };
+        let writer = self.connection.writer();
+        let written = atomic.headers(id.index, |headers| {
+            writer.publish_edited(
+                message.subject(),
+                Some(&reply),
+                headers,
+                &BATCH_HEADERS,
+                message,
+            )
+        });
+        match written {
+            Ok(()) if atomic.is_last(id.index) => Sent::Pending,
+            Ok(()) => Sent::Done,
+            Err(fault) => {
+                atomic.broken = true;
+                self.desk.confirms.answered(&reply);
+                match fault {
+                    WriteError::Full { .. } => self.unsent(id),
+                    fault => Sent::Refused(fault.to_string()),
+                }
+            }
+        }
+    }
+
+    /// A send that can't leave now: its input is handled again, and that is no attempt.
+    fn unsent(&mut self, id: SendId) -> Sent {
+        let result = Err(Unsent::Disconnected);
+        self.desk.reports.push_back(Report { id, result });
+        Sent::Pending
+    }
+}
+
+impl Desk {
+    /// A message has come: to whoever its subscription is for.
+    #[inline]
+    fn take(
+        &mut self,
+        incoming: Incoming,
+        now: Instant,
+        process: &mut MemoryTransport,
+        take: &mut impl FnMut(Arrival),
+    ) {
+        match self.takes.use_of(incoming.sid) {
+            Some(&Use::Core(_)) if self.takes.is_anothers(incoming.sid, &incoming.message) => {}
+            Some(&Use::Core(id)) => self.core(id, incoming.message, now, process, take),
+            Some(&Use::Pulls(id)) => self.pulled(id, incoming, now, process, take),
+            Some(Use::Confirms) => self.confirmed(&incoming),
+            Some(Use::Feed(feed)) => {
+                let mut message = incoming.message;
+                message.detach();
+                feed.push(message);
+            }
+            // Its subscription has ended meanwhile.
+            None => {}
+        }
+    }
+
+    #[inline]
+    fn core(
+        &mut self,
+        id: HandlerId,
+        mut message: Message,
+        now: Instant,
+        process: &mut MemoryTransport,
+        take: &mut impl FnMut(Arrival),
+    ) {
+        message.via = Via::Core;
+        if process.admit(id, &message) {
+            return take(process.arrival(id, message, now));
+        }
+        self.shed(id, ShedReason::Full);
+    }
+
+    /// Counts a message that is not taken.
+    pub(super) fn shed(&self, id: HandlerId, why: ShedReason) {
+        let metrics = self.metrics.handler(id);
+        metrics.received.add(1);
+        metrics.shed[why as usize].add(1);
+    }
+
+    fn pulled(
+        &mut self,
+        id: HandlerId,
+        incoming: Incoming,
+        now: Instant,
+        process: &mut MemoryTransport,
+        take: &mut impl FnMut(Arrival),
+    ) {
+        let Take::Stream(stream) = &mut self.handlers[id.index()] else {
+            return;
+        };
+        let delivery = incoming.message.reply_to().and_then(Delivery::parse);
+        let Some(before) = delivery.map(|delivery| delivery.delivered - 1) else {
+            return stream.told(&incoming, now);
+        };
+        stream.pulls.came(now);
+        let mut message = incoming.message;
+        message.attempts = u32::try_from(before).unwrap_or(u32::MAX);
+        message.alone = before > 0;
+        message.via = Via::Stream;
+        if stream.level == DeliveryLevel::AtMostOnce {
+            self.on_arrival.push(message.clone());
+            message.via = Via::Core;
+        } else {
+            let wait = stream.bound.ack_wait;
+            message.place = self.unacked.keep(message.ack_subject(), wait, now);
+        }
+        process.admit_always(id, &message);
+        take(process.arrival(id, message, now));
+    }
+
+    /// A stream has stored a send, or says why not.
+    fn confirmed(&mut self, incoming: &Incoming) {
+        let reply = PublishReply::of(incoming.status, incoming.message.payload());
+        if matches!(reply, PublishReply::Staged) {
+            return;
+        }
+        let Some(id) = self.confirms.answered(incoming.message.subject()) else {
+            return;
+        };
+        let result = stored(reply);
+        self.reports.push_back(Report { id, result });
+    }
+}
+
+impl Transport for NatsTransport {
+    fn receive(&mut self, now: Instant, max: usize, mut take: impl FnMut(Arrival)) {
+        self.now = now;
+        self.process.receive(now, max, &mut take);
+        let Self {
+            connection,
+            desk,
+            process,
+            ..
+        } = self;
+        connection.wake();
+        connection.receive(now, READ_BYTES, |incoming| {
+            desk.take(incoming, now, process, &mut take);
+        });
+        while let Some(change) = self.connection.state_changes() {
+            self.change(change, now);
+        }
+        self.proceed(now);
+        self.grant();
+        if let Some(renewal) = &mut self.desk.renewal {
+            renewal.go_on(&mut self.desk.handlers, now);
+        }
+        self.acknowledge(now);
+    }
+
+    fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {
+        let mut any = false;
+        self.process.changed(&mut |id, limits| {
+            any = true;
+            apply(id, limits);
+        });
+        if any {
+            self.listen();
+        }
+    }
+
+    fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
+        if self.process.answer(&message) {
+            return Sent::Done;
+        }
+        self.process.tell_subscriptions(&message);
+        let confirmed = match &self.desk.handlers[from.index()] {
+            Take::Stream(stream) => stream.confirms(message.subject()),
+            Take::Core { .. } | Take::Process => false,
+        };
+        match self.desk.atomic.take() {
+            Some(mut atomic) => {
+                let sent = self.publish_atomic(&message, id, &mut atomic, now);
+                self.desk.atomic = (!atomic.is_last(id.index)).then_some(atomic);
+                sent
+            }
+            None => self.publish(&message, id, confirmed.then_some(&BATCH_HEADERS), now),
+        }
+    }
+
+    fn begin_release(&mut self, from: HandlerId, inputs: &[Message], release: u64, sends: usize) {
+        let Take::Stream(stream) = &self.desk.handlers[from.index()] else {
+            return;
+        };
+        if stream.level == DeliveryLevel::EffectivelyOnce {
+            assert!(inputs.len() == 1, "its calls have one message each");
+            let (name, seed) = (&stream.wanted.handler, self.desk.seed);
+            self.desk.atomic = Atomic::of(&inputs[0], name, &stream.bound, release, sends, seed);
+        }
+    }
+
+    fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
+        // At the start it was seen that a stream takes the letters of a handler that takes from one.
+        let confirmed = matches!(self.desk.handlers[from.index()], Take::Stream(_));
+        self.process.tell_subscriptions(&message);
+        self.publish(&message, id, confirmed.then_some(&STORE_HEADERS), now)
+    }
+
+    fn report(&mut self, _: Instant) -> Option<Report> {
+        self.desk.reports.pop_front()
+    }
+
+    fn update(&mut self, handler: HandlerId, update: GuestConfiguration) {
+        self.process.update(handler, update);
+    }
+
+    fn settle(&mut self, handler: HandlerId, mut message: Message, outcome: Outcome, now: Instant) {
+        if self.desk.draining {
+            // Before its room is given back, by which a drain knows that nothing is in flight: its sends are not said yet.
+            self.desk.status.set_drained(false);
+        }
+        if message.via != Via::Stream {
+            return self.process.settle(handler, message, outcome, now);
+        }
+        self.desk.unacked.settled(message.place);
+        let live = self.connection.is_live();
+        if live && settle(self.connection.writer(), &message, outcome).is_ok() {
+            return self.process.settle(handler, message, Outcome::Ack, now);
+        }
+        message.detach();
+        self.desk.owed.push_back((handler, message, outcome));
+    }
+
+    fn flush(&mut self) {
+        self.process.flush();
+        // Once room is given back: nothing else might wake the shard when all that was in flight is settled.
+        self.pull(self.now);
+        self.say_last(self.now);
+        self.connection.flush(self.now);
+        self.note_drained();
+    }
+
+    fn is_quiet(&self) -> bool {
+        let desk = &self.desk;
+        self.process.is_quiet() && self.connection.is_quiet() && desk.reports.is_empty()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let pulls = self.desk.handlers.iter().filter_map(|take| match take {
+            Take::Stream(stream) => stream.pulls.due(),
+            Take::Core { .. } | Take::Process => None,
+        });
+        // Nothing is said of messages, nor asked for, while there is nobody to say it to: their times pass meanwhile.
+        let (live, asks) = (self.connection.is_live(), !self.desk.draining);
+        [
+            self.process.due(),
+            self.connection.due(),
+            self.desk.unacked.due().filter(|_| live),
+            self.desk.renewal.as_ref().map(Renewal::due),
+            pulls.min().filter(|_| live && asks),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl FromStream {
+    /// Whether a send to this subject is to be confirmed.
+    fn confirms(&self, subject: &str) -> bool {
+        self.level != DeliveryLevel::AtMostOnce && self.captured.stream_of(subject).is_some()
+    }
+}
+
+impl Takes {
+    /// Writes the subscription of this number.
+    pub(super) fn subscribe(&self, sid: u64, writer: &mut Writer) -> Result<(), WriteError> {
+        let found = self.iter().find(|(of, _)| *of == sid);
+        let (_, s) = found.expect("what was just added is there");
+        writer.subscribe(&s.pattern, s.queue.as_deref(), sid)
+    }
+}
+
+/// Writes how a stream's message ended.
+fn settle(writer: &mut Writer, message: &Message, outcome: Outcome) -> Result<(), WriteError> {
+    let mut text = Vec::new();
+    match outcome {
+        Outcome::Ack | Outcome::Shed(_) => {
+            return writer.publish_bytes(message.ack_subject(), None, &[], ack::ACK);
+        }
+        Outcome::Nak(delay) => ack::put_nak(&mut text, delay),
+        Outcome::Term(fault) => ack::put_term(&mut text, fault.name()),
+    }
+    writer.publish_bytes(message.ack_subject(), None, &[], &text)
+}
+
+/// A pull as the server reads it.
+fn request(asked: &Ask, bytes_max: Option<u64>) -> PullRequest {
+    PullRequest {
+        batch: asked.messages as u64,
+        expires: asked.expires,
+        idle_heartbeat: asked.heartbeat,
+        max_bytes: bytes_max.unwrap_or_default(),
+        no_wait: false,
+    }
+}
+
+/// What an answer to a publish says. Only what would be refused again is the message's fault: what a full or missing stream, or a
+/// server without a leader, does not take, it may take later, and that is no attempt.
+fn stored(reply: PublishReply<'_>) -> Result<(), Unsent> {
+    match reply {
+        PublishReply::Stored(_) => Ok(()),
+        PublishReply::Refused(error) => match error.verdict() {
+            Verdict::Done => Ok(()),
+            Verdict::TryAgain => Err(Unsent::Disconnected),
+            Verdict::Refused => Err(Unsent::Refused(error.description.into_owned())),
+        },
+        PublishReply::Staged | PublishReply::NoStream | PublishReply::Foreign => {
+            Err(Unsent::Disconnected)
+        }
+    }
+}
+
+/// Logs what could not be written: the connection is too full, and its keep-alive will find out.
+pub(super) fn told(written: Vec<Result<(), WriteError>>) {
+    for fault in written.into_iter().filter_map(Result::err) {
+        tracing::warn!(%fault, "not written to the server");
+    }
+}
