@@ -556,19 +556,16 @@ fn a_letter_is_stored_although_its_message_had_headers_for_another_stream() {
 fn give_back(client: &Client, count: usize) {
     let mut taken = client.subscribe("taken");
     let asked = json!({ "batch": count, "expires": 30 * SECOND_NANOS }).to_string();
-    let publish = |subject: String, payload: String| {
-        let inner = client.inner();
-        client
-            .wait(inner.publish_with_reply(subject, "taken", payload.into()))
-            .expect("it is connected");
-    };
-    publish("$JS.API.CONSUMER.MSG.NEXT.IN.D".into(), asked);
-    for message in taken.collect(count) {
-        publish(
-            message.reply.expect("it can be acked").to_string(),
-            "-NAK".into(),
-        );
-    }
+    let inner = client.inner();
+    client
+        .wait(inner.publish_with_reply("$JS.API.CONSUMER.MSG.NEXT.IN.D", "taken", asked.into()))
+        .expect("it is connected");
+    let messages = taken.collect(count);
+    let naks = messages.into_iter().map(|message| {
+        let ack = message.reply.expect("it can be acked");
+        Post::new(ack.to_string(), "-NAK")
+    });
+    client.publish(naks);
     client.settle();
 }
 

@@ -62,11 +62,11 @@ pub enum NatsError {
     #[error("{0}")]
     Refused(String),
     /// No server answered in time.
-    #[error("not ready within {after:?}: {why}")]
+    #[error("{why}")]
     Unreachable {
         /// The limit, `ready_wait_max`.
         after: Duration,
-        /// What went wrong last.
+        /// What went wrong last, and whether that limit ended it.
         why: String,
     },
     /// The server refuses what a handler needs: a permission.

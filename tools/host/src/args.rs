@@ -1,11 +1,12 @@
 //! Arguments: what may be typed, and its help.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::units::{parse_duration, parse_size};
+use crate::config::Size;
+use crate::config::file::{EngineKeys, Flags, HandlerKeys, NatsKeys, SpreadKey};
+use crate::units::parse_size;
 
 /// The exit codes, for `--help`; `exit::Exit` has the same.
 macro_rules! exit_codes {
@@ -19,7 +20,12 @@ Exit codes:
   4  a component's `configure` failed
   5  the configuration can need more memory than there is
   6  messages were lost, came out twice or were given up on
-  7  standard output can't be written"
+  7  standard output can't be written
+  8  no server can be reached, or none is ready in time
+  9  a server refuses the credentials, or its certificate or ours can't be used
+ 10  a server does not permit what a handler needs
+ 11  a stream or a consumer is missing or can't be used
+ 12  it was ended before everything in flight was settled: by a second signal, or by drain_wait_max"
     };
 }
 
@@ -35,6 +41,8 @@ Exit codes:
 Examples:
   millpond demo                               the engine under load for 5 seconds
   echo 'echo hello' | millpond run echo.wasm  one message through a component
+  millpond run --config millpond.toml         handlers on NATS, as a file says
+  millpond check millpond.toml                whether that file is good
   millpond inspect echo.wasm                  what a component is and needs
 
 Log lines go to standard error; RUST_LOG=debug shows more of them, RUST_LOG=off none.
@@ -51,8 +59,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Shows the engine under load, with a component that comes with this program
     Demo(DemoArguments),
-    /// Runs components in a shell pipe: lines in are messages to them, lines out are what they send
-    Run(RunArguments),
+    /// Runs components on NATS, or in a shell pipe: lines in are messages to them, lines out are what they send
+    Run(Box<RunArguments>),
+    /// Checks a configuration without starting it, and says what it understood
+    Check(CheckArguments),
     /// Says what a component is, what it needs, and why it can't be used if it can't
     Inspect(InspectArguments),
 }
@@ -93,51 +103,93 @@ pub(crate) struct DemoArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
-A line is `SUBJECT PAYLOAD`: the payload is all that follows the first space, and may be empty. Each line is published on the \
-in-process broker; each message that a component sends is written as such a line, whoever else gets it. When the input has ended \
-and every message is settled, the program ends. If components are slower than the input, it is read no faster than they are.
+On NATS (--nats, or a file with [nats]): messages come from servers and what components send goes there. The program writes one \
+line `ready` to standard error once every shard is connected and every subscription and consumer is there. At SIGTERM or SIGINT it \
+takes no more, finishes what is in flight within drain_wait_max and ends; at a second one, at once.
 
-A payload that is not one line of UTF-8 text is written with escapes: `\\n` for a line break, `\\\\` for a backslash and `\\x00` for \
-other bytes. All else is written as it is. With --escaped, every payload is written with escapes and every line of the input is \
-read with them, so that any bytes come through a pipe.
+In a shell pipe (otherwise): a line is `SUBJECT PAYLOAD`, where the payload is all that follows the first space and may be empty. \
+Each line is published on the in-process broker; each message that a component sends is written as such a line, whoever else gets it. \
+When the input has ended and every message is settled, the program ends. If components are slower than the input, it is read no \
+faster than they are. A payload that is not one line of UTF-8 text is written with escapes: `\\n` for a line break, `\\\\` for a \
+backslash and `\\x00` for other bytes; all else as it is. With --escaped, every payload is written with escapes and every line of the \
+input is read with them, so that any bytes come through a pipe. A line that can't be used is reported and left out; the others are \
+handled, and the exit code is 2. A message that its handler failed on again and again is given up on and reported; the exit code is 6.
 
-A line that can't be used is reported and left out; the others are handled, and the exit code is 2. A message that its handler \
-failed on again and again is given up on and reported; the exit code is 6.
+A flag says the same as the key of the file that has its name, with underscores. What is said twice: the command line goes before \
+[[handler]], [engine] and [nats], these before [handler_defaults], and that before what is built in. With --config the flags of \
+limits are for every handler of the file. A component's own settings may only tighten what comes of all that.
 
 Examples:
   printf 'echo one\\necho two\\n' | millpond run echo.wasm
   millpond run orders.wasm invoices.wasm < orders.txt > invoices.txt
   millpond run --escaped first.wasm < lines | millpond run --escaped second.wasm
+  millpond run echo.wasm --nats nats://localhost:4222 --subject 'echo.>' --latency-budget 5ms
+  millpond run mill.wasm --nats tls://nats.example --creds mill.creds --stream ORDERS --durable mill --allow-publish 'done.>'
+  millpond run --config millpond.toml --shards 2
 
 ", exit_codes!()))]
 pub(crate) struct RunArguments {
-    /// Components; a handler is called as its file, without the extension
-    #[arg(required = true, value_name = "COMPONENT")]
+    /// Components; a handler is called as its file, without the extension. One with --nats
+    #[arg(required_unless_present = "config", value_name = "COMPONENT")]
     pub(crate) components: Vec<PathBuf>,
-    /// Shards, each a thread with a core of its own [default: one a core]
-    #[arg(long, value_name = "SHARDS")]
-    pub(crate) shards: Option<usize>,
-    /// Most messages a call [default: 64]
-    #[arg(long, value_name = "MESSAGES")]
-    pub(crate) batch_max: Option<usize>,
-    /// Longest a call may take in all, such as 250ms [default: 1s of its own running time, 5s in all]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) deadline: Option<Duration>,
-    /// Memory that an instance may have, such as 16MiB [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) memory_max: Option<u64>,
-    /// Memory that the engine may need in all; more is refused [default: the machine's]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) memory_total: Option<u64>,
-    /// A broker, beside `default`, that components may connect to; may be repeated [default: any]
-    #[arg(long = "broker", value_name = "NAME")]
-    pub(crate) brokers: Vec<String>,
-    /// Handles the messages of one subject in the order of their lines
-    #[arg(long)]
+    /// A file that says what is run, such as millpond.example.toml shows; `millpond check` checks it
+    #[arg(long, value_name = "FILE", conflicts_with = "components")]
+    pub(crate) config: Option<PathBuf>,
+    /// Handles the messages of one subject in the order of their lines; the same as --spread subject
+    #[arg(long, conflicts_with = "spread")]
     pub(crate) ordered: bool,
-    /// Reads and writes every payload with escapes
-    #[arg(long)]
+    /// Reads and writes every payload with escapes, in a shell pipe
+    #[arg(long, conflicts_with = "nats")]
     pub(crate) escaped: bool,
+    /// Memory that the engine may need in all; more is refused [default: the machine's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_total: Option<Size>,
+    /// Keys of `[engine]`.
+    #[command(flatten)]
+    pub(crate) engine: EngineKeys,
+    /// Keys of `[nats]`.
+    #[command(flatten)]
+    pub(crate) nats: NatsKeys,
+    /// Keys of `[[handler]]`.
+    #[command(flatten)]
+    pub(crate) handler: HandlerKeys,
+}
+
+impl RunArguments {
+    /// Those that say the same as keys of a file.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut engine = self.engine.clone();
+        engine.limits.memory_total = self.memory_total;
+        if self.ordered {
+            engine.spread = Some(SpreadKey::Subject);
+        }
+        Flags {
+            engine,
+            nats: self.nats.clone(),
+            handler: self.handler.clone(),
+        }
+    }
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = concat!("\
+It checks every key and value, each component, and what they say together; it prints what it understood, or one error with file, line \
+and column. It reads secrets from where they are, so run it where the handlers will run. With --connect it asks the servers too: \
+credentials, streams, consumers, dead letters. Consumers that would be made are not made.
+
+Examples:
+  millpond check millpond.toml
+  millpond check --connect millpond.toml && millpond run --config millpond.toml
+
+", exit_codes!()))]
+pub(crate) struct CheckArguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Asks the servers too
+    #[arg(long)]
+    pub(crate) connect: bool,
 }
 
 /// Arguments of `inspect`.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use millpond::{ComponentError, StartError};
+use millpond::{ComponentError, NatsError, StartError};
 
 /// Why the program ended, as its exit code. `--help` lists them: see `args`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,16 @@ pub(crate) enum Exit {
     Messages = 6,
     /// Standard output can't be written.
     Output = 7,
+    /// No server can be reached, or none is ready in time.
+    Unreachable = 8,
+    /// A server refuses the credentials, or a certificate can't be used.
+    Refused = 9,
+    /// A server does not permit what a handler needs.
+    Permission = 10,
+    /// A stream or a consumer is missing or can't be used.
+    Stream = 11,
+    /// It was ended before everything in flight was settled.
+    Cut = 12,
 }
 
 /// An error with an exit code of its own.
@@ -66,13 +76,24 @@ impl std::error::Error for Failed {}
 /// Prints an error, if there is one, and gives the exit code.
 pub(crate) fn end(done: anyhow::Result<Exit>) -> ExitCode {
     let exit = done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", said(&error));
         if let Some(remedy) = remedy(&error) {
             eprintln!("  help: {remedy}");
         }
         code(&error)
     });
     ExitCode::from(exit as u8)
+}
+
+/// An error and what it comes from, where that is not said already.
+fn said(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .fold(String::new(), |said, cause| match cause.to_string() {
+            cause if said.is_empty() => cause,
+            cause if said.contains(&cause) => said,
+            cause => format!("{said}: {cause}"),
+        })
 }
 
 /// Writes a text to standard output.
@@ -93,7 +114,18 @@ fn code(error: &anyhow::Error) -> Exit {
         Some(StartError::Component { .. }) => Exit::Component,
         Some(StartError::Configure { .. }) => Exit::Configure,
         Some(StartError::Memory { .. }) => Exit::Memory,
-        Some(StartError::Nats(_) | StartError::System { .. }) | None => Exit::Failure,
+        Some(StartError::Nats(cause)) => of_nats(cause),
+        Some(StartError::System { .. }) | None => Exit::Failure,
+    }
+}
+
+/// The exit code of an error that is about servers.
+fn of_nats(cause: &NatsError) -> Exit {
+    match cause {
+        NatsError::Unreachable { .. } => Exit::Unreachable,
+        NatsError::Refused(_) => Exit::Refused,
+        NatsError::Permission(_) => Exit::Permission,
+        NatsError::Stream(_) => Exit::Stream,
     }
 }
 
@@ -107,7 +139,11 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         StartError::Memory { .. } => {
             "lower --shards or --memory-max; --memory-total is what the whole may need"
         }
-        StartError::Config(_) | StartError::Nats(_) | StartError::System { .. } => return None,
+        StartError::Nats(NatsError::Unreachable { .. }) => {
+            "see that the server is there and its URL is right; --ready-wait-max is how long it is waited for"
+        }
+        StartError::Nats(_) => return None,
+        StartError::Config(_) | StartError::System { .. } => return None,
     })
 }
 

@@ -9,8 +9,8 @@ use crate::args::Command;
 /// Starts logging. Without `RUST_LOG`: warnings, what guests print, and what `run` itself has to say.
 pub(crate) fn start(command: &Command) {
     let default = match command {
-        Command::Run(_) => "warn,millpond::run=info,guest=info",
-        Command::Demo(_) | Command::Inspect(_) => "warn,guest=info",
+        Command::Run(_) => "warn,millpond::run=info,millpond::serve=info,guest=info",
+        Command::Demo(_) | Command::Check(_) | Command::Inspect(_) => "warn,guest=info",
     };
     let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = match asked.is_empty() {

@@ -1,12 +1,16 @@
-//! The program `millpond`: shows the engine at work, runs components in a shell pipe, says what a component is.
+//! The program `millpond`: shows the engine at work, runs components on NATS or in a shell pipe, checks configurations, says what
+//! a component is.
 
 mod args;
+mod check;
 mod clock;
+mod config;
 mod demo;
 mod exit;
 mod inspect;
 mod logs;
 mod run;
+mod serve;
 mod tap;
 mod units;
 
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
     };
     exit::end(done)

@@ -10,38 +10,58 @@ const SIZES: [(&str, u64); 4] = [
     ("", 1),
 ];
 
-/// Reads a size: bytes, or a whole number with `KiB`, `MiB` or `GiB`.
+/// Names of durations, the longest first, in microseconds.
+const TIMES: [(&str, u64); 3] = [("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+
+/// Reads a size above 0: bytes, or a whole number with `KiB`, `MiB` or `GiB`.
 ///
 /// # Errors
 /// Anything else, with what it may be.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no size; write bytes, or a number with KiB, MiB or GiB");
-    let (digits, unit) = split(text);
-    let (_, unit) = SIZES
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(bad)?;
-    let number = digits.parse::<u64>().map_err(|_| bad())?;
-    number.checked_mul(*unit).filter(|n| *n > 0).ok_or_else(bad)
+    size_or_none(text)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| {
+            format!("{text:?} is no size; write bytes, or a number with KiB, MiB or GiB")
+        })
 }
 
-/// Reads a duration: a whole number with `us`, `ms` or `s`.
-///
-/// # Errors
-/// Anything else, with what it may be.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no duration; write a number above 0 with us, ms or s");
+/// The size that a text is, 0 included.
+pub(crate) fn size_or_none(text: &str) -> Option<u64> {
+    number(text, &SIZES)
+}
+
+/// The duration that a text is, 0 included: a whole number with `us`, `ms` or `s`.
+pub(crate) fn duration_or_none(text: &str) -> Option<Duration> {
+    number(text, &TIMES).map(Duration::from_micros)
+}
+
+/// A number with the name of a unit.
+fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (digits, unit) = split(text);
-    let number = digits
-        .parse::<u64>()
-        .ok()
-        .filter(|n| *n > 0)
-        .ok_or_else(bad)?;
-    match unit {
-        "us" => Ok(Duration::from_micros(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err(bad()),
+    let (_, unit) = units.iter().find(|(name, _)| *name == unit)?;
+    digits.parse::<u64>().ok()?.checked_mul(*unit)
+}
+
+/// A size as it may be typed, in the largest unit that it is a whole number of: `64MiB`.
+pub(crate) fn typed_size(bytes: u64) -> String {
+    typed(bytes, &SIZES)
+}
+
+/// A duration as it may be typed, in the largest unit that it is a whole number of: `250ms`.
+pub(crate) fn typed_duration(time: Duration) -> String {
+    match u64::try_from(time.as_micros()) {
+        Ok(0) => "0s".to_owned(),
+        micros => typed(micros.unwrap_or(u64::MAX), &TIMES),
+    }
+}
+
+fn typed(number: u64, units: &[(&str, u64)]) -> String {
+    let whole = units
+        .iter()
+        .find(|(_, unit)| number.is_multiple_of(*unit) && number >= *unit);
+    match whole.or(units.last()) {
+        Some((name, unit)) => format!("{}{name}", number / unit),
+        None => number.to_string(),
     }
 }
 
@@ -77,6 +97,7 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
@@ -95,10 +116,29 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for text in ["5", "0s", "1h", "s"] {
-            assert!(parse_duration(text).unwrap_err().contains("us, ms or s"));
+        let milliseconds = |n| Some(Duration::from_millis(n));
+        assert_eq!(duration_or_none("250ms"), milliseconds(250));
+        assert_eq!(duration_or_none("2 s"), milliseconds(2_000));
+        assert_eq!(duration_or_none("0s"), milliseconds(0));
+        for text in ["5", "1h", "s", "", "18446744073709551615s"] {
+            assert_eq!(duration_or_none(text), None);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_as_typed_is_read_again(number: u64) {
+            prop_assert_eq!(size_or_none(&typed_size(number)), Some(number));
+            let time = Duration::from_micros(number);
+            prop_assert_eq!(duration_or_none(&typed_duration(time)), Some(time));
+        }
+    }
+
+    #[test]
+    fn what_is_written_as_typed_is_short() {
+        assert_eq!([0, 1_000, 1 << 20].map(typed_size), ["0", "1000", "1MiB"]);
+        let times = [0, 5, 5_000, 5_000_000].map(|n| typed_duration(Duration::from_micros(n)));
+        assert_eq!(times, ["0s", "5us", "5ms", "5s"]);
     }
 
     #[test]

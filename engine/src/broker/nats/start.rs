@@ -12,7 +12,8 @@ use super::alive::AliveLimits;
 use super::config::{NatsConfig, NatsSource, StreamSource};
 use super::connection::Connection;
 use super::control::{
-    Access, Api, BindError, Bound, DeliveryLevel, Redelivery, Wanted, bind, streams_of,
+    Access, Api, BindError, Bound, ConnectError, DeliveryLevel, Redelivery, Wanted, bind,
+    streams_of,
 };
 use super::feeds::{NatsPort, Wishes};
 use super::js::publish::BATCH_MESSAGES_MAX;
@@ -277,6 +278,7 @@ impl Nats {
             None => "a server was reached and did not answer".into(),
         };
         let after = self.ready_wait_max;
+        let why = format!("not ready within {after:?}: {why}");
         NatsError::Unreachable { after, why }
     }
 
@@ -335,7 +337,8 @@ fn bind_all(
         return Ok(Vec::new());
     }
     let access = Access::of(connection);
-    let bound = bind(&access, &wanted, nats.ready_wait_max).map_err(told_by_control)?;
+    let bound = bind(&access, &wanted, nats.ready_wait_max)
+        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
     for bound in &bound {
         let (handler, stream, consumer) = (&bound.handler, &bound.stream, &bound.consumer);
         let (max_ack_pending, max_waiting) = (bound.max_ack_pending, bound.max_waiting);
@@ -380,7 +383,8 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
         ..ConnectionConfig::new(nats.urls.clone(), tls)
     };
     let access = Access::of(&connection);
-    streams_of(&access, "", &[], nats.ready_wait_max).map_err(told_by_control)?;
+    streams_of(&access, "", &[], nats.ready_wait_max)
+        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
     let mut known = Vec::new();
     for handler in &config.handlers {
         let Some(NatsSource::Stream(source)) = &handler.nats else {
@@ -400,14 +404,18 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
             Err(error) if create && error.is_missing() => {
                 known.push(format!("{error}; it will be made"))
             }
-            Err(error) => return Err(told_by_control(error).into()),
+            Err(error) => return Err(told_by_control(error, nats.ready_wait_max).into()),
         }
     }
     Ok(known)
 }
 
-fn told_by_control(error: BindError) -> NatsError {
+fn told_by_control(error: BindError, after: Duration) -> NatsError {
     match error {
+        BindError::Connect(ConnectError::Unreachable { .. }) | BindError::Time { .. } => {
+            let why = error.to_string();
+            NatsError::Unreachable { after, why }
+        }
         BindError::Connect(why) => NatsError::Refused(why.to_string()),
         other => NatsError::Stream(other.to_string()),
     }

@@ -1,4 +1,4 @@
-//! `millpond run`: components in a shell pipe. Lines in are messages, what guests send are lines out.
+//! `millpond run`: on NATS it is `serve`'s; here it is a shell pipe. Lines in are messages, what guests send are lines out.
 //!
 //! One thread reads lines and publishes them; one writes what comes out. The main thread waits for whichever ends first, so
 //! that a reader of standard output that has gone ends the program though the input goes on.
@@ -8,7 +8,6 @@ mod input;
 mod lines;
 mod output;
 mod own;
-mod setup;
 
 use std::io::{self, BufReader, BufWriter};
 use std::sync::Arc;
@@ -16,13 +15,15 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use millpond::{DrainError, Engine, HandlerStats, Overflow};
+use millpond::{DrainError, Engine, EngineConfig, Grants, HandlerStats, Overflow};
 
 use self::input::{Input, Published};
 use self::output::Output;
 use self::own::Own;
 use crate::args::RunArguments;
+use crate::config;
 use crate::exit::{Exit, Failed};
+use crate::serve;
 use crate::tap::{Drained, take_all};
 use crate::units::count;
 
@@ -37,13 +38,46 @@ enum Ended {
     Output(io::Result<()>),
 }
 
-/// Runs components until the input has ended and all is settled.
+/// Runs what a file or flags say, until it is over.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Exit> {
-    let engine = Engine::start(setup::configuration(arguments)?)?;
+    let flags = arguments.flags();
+    let plan = match &arguments.config {
+        Some(file) => config::of_file(file, &flags)?,
+        None => config::of_components(&arguments.components, &flags)?,
+    };
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    match plan.engine.nats {
+        Some(_) => serve::serve(plan),
+        None => pipe(plan.engine, arguments.escaped),
+    }
+}
+
+/// Runs components until the input has ended and all is settled.
+fn pipe(config: EngineConfig, escaped: bool) -> anyhow::Result<Exit> {
+    for handler in &config.handlers {
+        let Grants {
+            brokers,
+            any_broker,
+            ..
+        } = &handler.grants;
+        if *any_broker {
+            tracing::info!(
+                "guests may connect to a broker by any name: each is the in-process one"
+            );
+            break;
+        }
+        tracing::info!(
+            ?brokers,
+            "guests may connect to `default` and these: each is the in-process one"
+        );
+    }
+    let engine = Engine::start(config)?;
     let (own, drained) = (Arc::new(Own::default()), Drained::default());
     let (ends, ended) = sync_channel(2);
-    write_output(&engine, &own, &drained, arguments.escaped, ends.clone())?;
-    read_input(&engine, &own, arguments.escaped, ends)?;
+    write_output(&engine, &own, &drained, escaped, ends.clone())?;
+    read_input(&engine, &own, escaped, ends)?;
     let published = match ended.recv().context("the threads are alive")? {
         Ended::Input(published) => published?,
         Ended::Output(written) => return Err(stopped(written)),

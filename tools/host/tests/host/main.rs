@@ -1,7 +1,9 @@
 //! The program `millpond`, driven as a user drives it: what it prints, and how it ends.
 
+mod check;
 mod refusals;
 mod run;
+mod serve;
 
 use std::io::Write;
 use std::path::Path;
@@ -215,12 +217,26 @@ fn help_has_examples_and_exit_codes() {
         &["--help"][..],
         &["demo", "--help"],
         &["run", "--help"],
+        &["check", "--help"],
         &["inspect", "--help"],
     ] {
         let help = done(millpond().args(command), b"").ended(0).out;
         assert!(
             help.contains("Examples:\n") && help.contains("Exit codes:\n"),
             "{help}"
+        );
+    }
+    let table = include_str!("../../README.md").lines();
+    let help = done(millpond().arg("--help"), b"").out;
+    for row in table.filter(|row| row.starts_with("| ") && row.as_bytes()[2].is_ascii_digit()) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let told = help
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(&format!("{}  ", cells[1])));
+        let first: String = cells[2].chars().take(24).collect();
+        assert!(
+            told.is_some_and(|told| told.contains(first.split(';').next().unwrap_or(&first))),
+            "{row}"
         );
     }
     done(millpond().arg("nonsense"), b"")

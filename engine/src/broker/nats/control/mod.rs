@@ -26,6 +26,7 @@ use std::time::Duration;
 pub(crate) use access::Access;
 pub(crate) use api::{Answer, Api, Asker, Question, Ticket};
 pub(crate) use captured::Captured;
+pub(crate) use connect::ConnectError;
 pub(crate) use error::BindError;
 pub(crate) use wanted::{Bound, Redelivery, Wanted};
 pub use wanted::{CreateConsumer, CreateStream, DeliverFrom, DeliveryLevel, Retention, Storage};

@@ -11,7 +11,6 @@ use std::time::Duration;
 use millpond_tests::nats::{Client, Server};
 use serde_json::{Value, json};
 
-use super::connect::ConnectError;
 use super::error::{ConsumerFault, LetterFault, OutputFault, StreamFault};
 use super::wanted::{Output, Warning};
 use super::*;

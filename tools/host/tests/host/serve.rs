@@ -1,0 +1,207 @@
+//! `millpond run` on a real server: ready, a signal, the end; and what each trouble at the start ends with.
+
+use std::process::Command;
+
+use millpond_tests::folder::Folder;
+use millpond_tests::guest;
+use millpond_tests::nats::async_nats::ConnectOptions;
+use millpond_tests::nats::{Client, Post, Server, Settings};
+use millpond_tests::program::{Program, Signal};
+use serde_json::json;
+
+use super::{done, millpond};
+
+/// The program, to run this guest on a server.
+fn run_on(url: &str, guest_name: &str, arguments: &[&str]) -> Command {
+    let mut command = millpond();
+    command
+        .arg("run")
+        .arg(guest(guest_name))
+        .args(["--nats", url, "--shards", "1"]);
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn it_says_ready_once_handles_messages_and_ends_well_at_a_signal() {
+    let server = Server::start();
+    let client = Client::connect(&server.url());
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut program = Program::start(&mut run_on(
+            &server.url(),
+            "echo",
+            &["--allow-publish", "echo.out"],
+        ));
+        program.wait_for("ready");
+        let mut out = client.subscribe("echo.out");
+        client.settle();
+        client.publish((0..100).map(|n: u32| Post::new("echo", n.to_string())));
+        assert_eq!(out.collect(100).len(), 100);
+        program.signal(signal);
+        assert_eq!(
+            program.ended().code(),
+            Some(0),
+            "{}",
+            program.err().so_far().join("\n")
+        );
+        let lines = program.err().so_far();
+        assert_eq!(
+            lines.iter().filter(|line| *line == "ready").count(),
+            1,
+            "{lines:?}"
+        );
+    }
+}
+
+/// Starts the program with a guest that sleeps in a call for longer than any test, and asks it to end.
+fn asked_to_end_in_a_call(server: &Server, arguments: &[&str]) -> Program {
+    let client = Client::connect(&server.url());
+    let mut command = run_on(&server.url(), "sleeper", arguments);
+    let long = ["--deadline", "3600s", "--wall-deadline", "3600s"];
+    let program = Program::start(command.args(long));
+    program.wait_for("ready");
+    client.publish([Post::new("sleeper", "print begun; sleep 3000000")]);
+    program.wait_for("begun");
+    program.signal(Signal::TERM);
+    program.wait_for("finishing what is in flight");
+    program
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_says_so() {
+    let server = Server::start();
+    let mut program = asked_to_end_in_a_call(&server, &[]);
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(12));
+    let error = "error: a second signal (SIGTERM) came with 1 message";
+    assert!(
+        program
+            .err()
+            .so_far()
+            .iter()
+            .any(|line| line.starts_with(error))
+    );
+}
+
+#[test]
+fn what_is_in_flight_has_a_bounded_time_at_the_end() {
+    let server = Server::start();
+    let mut program = asked_to_end_in_a_call(&server, &["--drain-wait-max", "200ms"]);
+    assert_eq!(program.ended().code(), Some(12));
+    let error = "error: drain_wait_max (200ms) is over with 1 message";
+    assert!(
+        program
+            .err()
+            .so_far()
+            .iter()
+            .any(|line| line.starts_with(error))
+    );
+}
+
+/// A file with a handler of a stream, whose consumer is made; its server, which wants a password, and a client of it.
+struct WholeFile {
+    folder: Folder,
+    text: String,
+    client: Client,
+    _server: Server,
+}
+
+impl WholeFile {
+    fn new() -> Self {
+        let server = Settings::new().user("mill", "hunter2").start();
+        let login = ConnectOptions::with_user_and_password("mill".into(), "hunter2".into());
+        let client = Client::connect_as(&server.url(), login).expect("the password is right");
+        client.create_stream("ORDERS", &["orders.*"], json!({}));
+        let folder = Folder::new();
+        let copy = folder.path().join("echo.wasm");
+        std::fs::copy(guest("echo"), copy).expect("the folder was made for this test");
+        let text = format!(
+            "[engine]\nshards = 1\n[nats]\nurls = [{:?}]\nuser = \"mill\"\n\
+             password = {{ env = \"MILLPOND_TEST_PASSWORD\" }}\n[[handler]]\ncomponent = \"echo.wasm\"\n\
+             stream = \"ORDERS\"\ndurable = \"mill\"\nallow_publish = [\"echo.out\"]\ncreate.ack_wait = \"30s\"\n",
+            server.url()
+        );
+        Self {
+            folder,
+            text,
+            client,
+            _server: server,
+        }
+    }
+
+    /// The program with this file, changed so, and this password in its environment.
+    fn command(&self, change: (&str, &str), password: &str, arguments: &[&str]) -> Command {
+        let file = self.folder.path().join("millpond.toml");
+        std::fs::write(&file, self.text.replace(change.0, change.1)).expect("the folder is there");
+        let mut command = millpond();
+        command.env("MILLPOND_TEST_PASSWORD", password);
+        command.args(arguments).arg(file);
+        command
+    }
+}
+
+#[test]
+fn a_file_is_checked_with_its_servers() {
+    let file = WholeFile::new();
+    let check = |change, password| {
+        let mut command = file.command(change, password, &["check", "--connect"]);
+        done(&mut command, b"")
+    };
+    let as_it_is = ("", "");
+    let good = check(as_it_is, "hunter2")
+        .ended(0)
+        .says(&["it will be made"]);
+    assert!(good.out.contains("it answers"), "{}", good.out);
+    check(as_it_is, "hunter3").ended(9).says(&["error: "]);
+    let existing = ("create.ack_wait = \"30s\"\n", "");
+    check(existing, "hunter2")
+        .ended(11)
+        .says(&["\"mill\"", "no such consumer"]);
+}
+
+#[test]
+fn a_file_runs_and_a_wrong_password_ends_it() {
+    let file = WholeFile::new();
+    let run = |password| file.command(("", ""), password, &["run", "--config"]);
+    done(&mut run("hunter3"), b"").ended(9).says(&["error: "]);
+    let mut program = Program::start(&mut run("hunter2"));
+    program.wait_for("ready");
+    let mut out = file.client.subscribe("echo.out");
+    file.client.settle();
+    for n in 0..10 {
+        let stored = file.client.store(Post::new("orders.new", n.to_string()));
+        stored.expect("the stream is there");
+    }
+    assert_eq!(out.collect(10).len(), 10);
+    file.client.wait_consumed("ORDERS", "mill");
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(0));
+    let lines = program.err().so_far();
+    assert!(lines.iter().all(|line| !line.contains("hunter2")));
+}
+
+#[test]
+fn nobody_there_and_no_stream_have_exit_codes_of_their_own() {
+    let gone = run_on("nats://127.0.0.1:1", "echo", &["--ready-wait-max", "300ms"]).output();
+    let gone = gone.expect("the program exists");
+    assert_eq!(
+        gone.status.code(),
+        Some(8),
+        "{}",
+        String::from_utf8_lossy(&gone.stderr)
+    );
+    let server = Server::start();
+    let none = run_on(
+        &server.url(),
+        "echo",
+        &["--stream", "NONE", "--durable", "mill"],
+    )
+    .output();
+    let none = none.expect("the program exists");
+    assert_eq!(
+        none.status.code(),
+        Some(11),
+        "{}",
+        String::from_utf8_lossy(&none.stderr)
+    );
+}
