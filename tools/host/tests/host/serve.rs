@@ -153,6 +153,11 @@ fn a_file_is_checked_with_its_servers() {
         .says(&["it will be made"]);
     assert!(good.out.contains("it answers"), "{}", good.out);
     check(as_it_is, "hunter3").ended(9).says(&["error: "]);
+    // The consumer would be made, and not its stream.
+    let elsewhere = ("\"ORDERS\"", "\"OTHERS\"");
+    check(elsewhere, "hunter2")
+        .ended(11)
+        .says(&["\"OTHERS\"", "no such stream"]);
     let existing = ("create.ack_wait = \"30s\"\n", "");
     check(existing, "hunter2")
         .ended(11)
