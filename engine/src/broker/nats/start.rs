@@ -390,7 +390,6 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
         let Some(NatsSource::Stream(source)) = &handler.nats else {
             continue;
         };
-        let create = source.create.is_some();
         let wanted = Wanted {
             create: None,
             ..wanted(handler, source, &handler.limits, config.shards)
@@ -401,7 +400,7 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
                     .iter()
                     .map(|w| format!("handler {:?}, consumer {:?}: {w}", b.handler, b.consumer))
             })),
-            Err(error) if create && error.is_missing() => {
+            Err(error) if error.is_to_be_made(source.create.as_ref()) => {
                 known.push(format!("{error}; it will be made"))
             }
             Err(error) => return Err(told_by_control(error, nats.ready_wait_max).into()),

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::connect::ConnectError;
 use super::session::Trouble;
+use super::wanted::CreateConsumer;
 use crate::subject::SubjectError;
 
 /// Why handlers could not be bound to JetStream.
@@ -103,18 +104,22 @@ pub(crate) enum BindError {
 }
 
 impl BindError {
-    /// Whether a stream or a consumer is simply not there.
-    pub(crate) fn is_missing(&self) -> bool {
-        matches!(
-            self,
+    /// Whether it is only that what is to be made is not there yet.
+    pub(crate) fn is_to_be_made(&self, create: Option<&CreateConsumer>) -> bool {
+        let Some(create) = create else {
+            return false;
+        };
+        match self {
             Self::Stream {
                 why: StreamFault::Missing,
                 ..
-            } | Self::Consumer {
+            } => create.stream.is_some(),
+            Self::Consumer {
                 why: ConsumerFault::Missing,
                 ..
-            }
-        )
+            } => true,
+            _ => false,
+        }
     }
 
     /// Whether another connection might do better.

@@ -45,7 +45,10 @@ fn questions_are_answered_in_turn_and_a_consumer_that_is_gone_is_bound_again() {
     let (ticket, Answer::Bound(Err(why))) = answer(&mut asker, &rung) else {
         panic!("it is gone");
     };
-    assert!(why.is_missing() && ticket == tickets[0], "{why}");
+    assert!(
+        why.is_to_be_made(Some(&CreateConsumer::default())) && ticket == tickets[0],
+        "{why}"
+    );
     let (ticket, Answer::Captured(Ok(nothing))) = answer(&mut asker, &rung) else {
         panic!("no stream is no error");
     };
