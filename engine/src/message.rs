@@ -172,6 +172,12 @@ impl Message {
         asked.then(|| text(reply.of(&self.frame)))
     }
 
+    /// Whether its reply goes to this subject.
+    pub(crate) fn asks_on(&self, subject: &str) -> bool {
+        let reply = self.layout.reply_to.of(&self.frame);
+        self.via != Via::Stream && !reply.is_empty() && reply == subject.as_bytes()
+    }
+
     /// Where a stream that it came from is told how it ended.
     #[allow(dead_code, reason = "the simulator has no stream")]
     pub(crate) fn ack_subject(&self) -> &str {

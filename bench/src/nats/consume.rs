@@ -16,7 +16,8 @@ use crate::guest::PAYLOAD_BYTES;
 pub(super) const STREAM: &str = "BENCH";
 /// Its subject.
 const SUBJECT: &str = "bench.stream";
-/// Its messages.
+/// The messages that each consumer gets. One less is stored at first: the last is stored when the consumer is no longer paused,
+/// since a server goes on at a new message, and not before a heartbeat otherwise. Each consumer begins one message later.
 pub(super) const MESSAGES: u64 = 200_000;
 /// Digits at the beginning of a payload: the message's number.
 pub(super) const PAYLOADS: usize = 12;
@@ -33,6 +34,8 @@ const ACK_PENDING_MAX: u64 = 20_000;
 pub(super) const ROUNDS: usize = 5;
 /// Messages a call that ours is measured with.
 pub(super) const BATCHES: [u64; 3] = [64, 256, 1_024];
+/// How often the server is asked whether a round is over.
+const LOOK: Duration = Duration::from_millis(2);
 /// How long a round may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,10 +45,7 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
     let client = Client::connect(url);
     let settings = json!({ "storage": "memory", "max_msgs": -1 });
     client.create_stream(STREAM, &[SUBJECT], settings);
-    client.store_all((0..MESSAGES).map(|n| {
-        let rest = "x".repeat(PAYLOAD_BYTES - PAYLOADS);
-        Post::new(SUBJECT, format!("{n:0PAYLOADS$}{rest}"))
-    }));
+    client.store_all((0..MESSAGES - 1).map(post));
     let mut all = vec![
         ("bare".to_owned(), "consume-bare", MESSAGES),
         ("native".to_owned(), "consume-native", MESSAGES),
@@ -54,11 +54,13 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
         all.push((format!("ours, {batch} a call"), "consume-ours", batch));
     }
     all.retain(|(name, ..)| name.contains(filter));
+    let mut stored = MESSAGES - 1;
     let mut sides: Vec<Side> = all.iter().map(|(name, ..)| Side::new(name)).collect();
     for round in 0..=ROUNDS {
         for (place, (_, role, number)) in all.iter().enumerate() {
             let durable = format!("{role}-{round}-{number}");
-            let measured = once(&client, address, role, &durable, *number)?;
+            stored += 1;
+            let measured = once(&client, address, role, &durable, *number, stored)?;
             // The first is the server's warm-up.
             if round > 0 {
                 sides[place].rounds.push(measured);
@@ -68,17 +70,26 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
     Ok(sides)
 }
 
-/// One side once: the consumer is paused until the service waits for it.
+/// Any so many in a row have the same numbers.
+fn post(number: u64) -> Post {
+    let rest = "x".repeat(PAYLOAD_BYTES - PAYLOADS);
+    Post::new(SUBJECT, format!("{:0PAYLOADS$}{rest}", number % MESSAGES))
+}
+
+/// One side once, on the messages up to number `last`: the consumer is paused until the service waits for it.
 fn once(
     client: &Client,
     address: &str,
     role: &str,
     durable: &str,
     number: u64,
+    last: u64,
 ) -> Result<Measured> {
     let settings = json!({
         "max_ack_pending": ACK_PENDING_MAX,
         "ack_wait": 60_000_000_000_u64,
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": last - MESSAGES + 1,
         "pause_until": "2100-01-01T00:00:00Z",
     });
     client.create_consumer(STREAM, durable, settings);
@@ -91,16 +102,17 @@ fn once(
     let begun = clock::now();
     let resumed = client.api(&format!("CONSUMER.PAUSE.{STREAM}.{durable}"), &json!({}));
     resumed.map_err(|error| format_err!("resuming a consumer: {}", error.description))?;
+    client.publish([post(last - 1)]);
     let info = loop {
         let info = client.consumer(STREAM, durable);
-        if info["ack_floor"]["stream_seq"].as_u64() >= Some(MESSAGES) {
+        if info["ack_floor"]["stream_seq"].as_u64() >= Some(last) {
             break info;
         }
         ensure!(
             clock::now() - begun < PATIENCE,
             "{role} is not done: {info}"
         );
-        std::thread::park_timeout(Duration::from_millis(2));
+        std::thread::park_timeout(LOOK);
     };
     let elapsed = clock::now() - begun;
     let after = service.usage()?;

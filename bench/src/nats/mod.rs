@@ -17,13 +17,16 @@ mod table;
 mod wire;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use millpond_tests::nats::Settings;
 use wasmtime::Result;
 
 use self::table::{Goal, cpu, goals, rate, table};
 use crate::cores::{Place, go};
-use crate::guest::PAYLOAD_BYTES;
+use crate::guest::{Guest, PAYLOAD_BYTES};
+use crate::raw::{Allocator, RawLoop};
+use crate::report::resets_by_speed;
 
 /// What echo is to reach.
 const ECHO_GOALS: [Goal; 3] = [
@@ -68,6 +71,26 @@ const CONSUME_GOALS: [Goal; 2] = [
     },
 ];
 
+/// What a request of the echo has in its metadata beside its subject and id.
+const OWN: [(&str, &str); 2] = [("reply-to", "_INBOX.load-echo.0001"), ("kind", "bench")];
+/// Messages a call of the floor, and how long it is measured.
+const FLOOR_BATCH: usize = 64;
+const FLOOR: Duration = Duration::from_millis(500);
+
+/// What Wasmtime alone needs for the same guest and the same records: no engine needs less with this contract.
+fn floor(guest: Guest, own: &'static [(&'static str, &'static str)]) -> Result<String> {
+    let reset = resets_by_speed()?[0].0;
+    go(Place::Shard)?;
+    let raw = RawLoop::new(guest, Allocator::Ours(reset), FLOOR_BATCH)?;
+    let mut raw = raw.with_metadata(own);
+    raw.run_for(FLOOR)?;
+    let nanos = 1e9 / raw.run_for(FLOOR)?.rate_on_core();
+    go(Place::Anywhere)?;
+    Ok(format!(
+        "  the same guest and records in a raw Wasmtime loop, {FLOOR_BATCH} a call, nothing else: {nanos:.0} ns of CPU a message\n"
+    ))
+}
+
 /// Measures and tells; `words` name a part (`echo`, `plain`, `consume`) and a side, so that one can be looked at alone.
 ///
 /// # Errors
@@ -101,6 +124,8 @@ pub fn report(words: &[String]) -> Result<String> {
         )?;
         out += &table(&sides);
         out += &goals(&sides, &ECHO_GOALS);
+        let own: &[_] = if part == "echo" { &OWN } else { &OWN[..1] };
+        out += &floor(Guest::Echo, own)?;
     }
     if wants("consume") {
         let sides = consume::measure(&url, &address, filter)?;
@@ -113,6 +138,7 @@ pub fn report(words: &[String]) -> Result<String> {
         )?;
         out += &table(&sides);
         out += &goals(&sides, &CONSUME_GOALS);
+        out += &floor(Guest::Counter, &[])?;
     }
     Ok(out)
 }

@@ -12,6 +12,8 @@ pub(super) struct RawMessage {
     pub(super) subject: String,
     pub(super) data: Vec<u8>,
     pub(super) id: u64,
+    /// Metadata beside subject and id, as many for each.
+    pub(super) more: &'static [(&'static str, &'static str)],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -59,14 +61,16 @@ pub(super) struct GuestMessage {
 pub(super) fn lowered<O>(batch: &[RawMessage], call: impl FnOnce(&[WitMessage<'_>]) -> O) -> O {
     let mut ids = String::with_capacity(batch.len() * ID_DIGITS);
     batch.iter().for_each(|m| push_id(&mut ids, m.id));
-    let mut pairs = Vec::with_capacity(batch.len() * 3);
+    let mut pairs = Vec::with_capacity(batch.len() * 4);
     for (index, message) in batch.iter().enumerate() {
         pairs.push(("channel", message.subject.as_str()));
         pairs.push(("id", &ids[index * ID_DIGITS..][..ID_DIGITS]));
+        pairs.extend(message.more);
     }
+    let each = 2 + batch.first().map_or(0, |message| message.more.len());
     let messages: Vec<_> = batch
         .iter()
-        .zip(pairs.chunks(2))
+        .zip(pairs.chunks(each))
         .map(|(message, metadata)| WitMessage {
             data: &message.data,
             format: FormatSpec::Raw,

@@ -103,6 +103,7 @@ impl RawLoop {
             subject: guest.name().to_owned(),
             data: vec![b'x'; PAYLOAD_BYTES],
             id,
+            more: &[],
         };
         Ok(Self {
             engine,
@@ -112,6 +113,13 @@ impl RawLoop {
             sends: guest.sends() * batch as u64,
             sent: Sent::default(),
         })
+    }
+
+    /// With this metadata on each message, beside its subject and id.
+    #[must_use]
+    pub fn with_metadata(mut self, more: &'static [(&'static str, &'static str)]) -> Self {
+        self.batch.iter_mut().for_each(|message| message.more = more);
+        self
     }
 
     /// Calls for at least this long.

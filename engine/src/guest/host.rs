@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -111,15 +112,18 @@ struct Call {
     batch: Arc<Batch>,
     /// Lent to the host function that fills it, while it does.
     outbox: Option<Box<Outbox>>,
+    /// Where in its batch the latest reply subject was found: guests answer in order, so the next is that one or the one behind.
+    replied: AtomicUsize,
 }
 
 impl Call {
     /// Whether a message of its batch asks for a reply on this subject.
     fn is_reply(&self, subject: &str) -> bool {
-        self.batch
-            .messages
-            .iter()
-            .any(|m| m.reply_to() == Some(subject))
+        let messages = &self.batch.messages;
+        let from = self.replied.load(Ordering::Relaxed);
+        let mut places = (from..messages.len()).chain(0..from);
+        let found = places.find(|place| messages[*place].asks_on(subject));
+        found.inspect(|place| self.replied.store(*place, Ordering::Relaxed)).is_some()
     }
 }
 
@@ -169,6 +173,7 @@ impl Host {
         self.call = Some(Call {
             batch,
             outbox: Some(outbox),
+            replied: AtomicUsize::new(0),
         });
     }
 

@@ -117,6 +117,10 @@ impl Requests {
 
     /// Hands a reply to its request. Whether one waited for it.
     pub(crate) fn reply(&self, message: &Message) -> bool {
+        // A reply to a request of another process has nothing to be looked for here.
+        if self.open.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
         let Some((index, generation)) = place_of(message.subject()) else {
             return false;
         };

@@ -119,14 +119,23 @@ fn split(subject: &str) -> (&str, Option<&str>) {
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     root: Node,
+    has_subscriptions: bool,
 }
 
 impl Routes {
     /// A table of these listeners and their checked patterns.
     pub(crate) fn new(listeners: impl Iterator<Item = (String, Listener)>) -> Self {
-        let mut root = Node::default();
-        listeners.for_each(|(pattern, listener)| root.insert(&pattern, listener));
-        Self { root }
+        let mut table = Self::default();
+        for (pattern, listener) in listeners {
+            table.has_subscriptions |= matches!(listener, Listener::Subscription(_));
+            table.root.insert(&pattern, listener);
+        }
+        table
+    }
+
+    /// Whether any of them is a subscription: without one, what leaves the process needs no route.
+    pub(crate) fn has_subscriptions(&self) -> bool {
+        self.has_subscriptions
     }
 
     /// Who a checked subject goes to: whoever listens with several patterns gets it once, subscriptions once a pattern.

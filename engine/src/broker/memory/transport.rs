@@ -179,6 +179,9 @@ impl MemoryTransport {
 
     /// Hands a message that leaves the process to the subscriptions in it.
     pub(crate) fn tell_subscriptions(&mut self, message: &Message) {
+        if !self.broker.routes.load().has_subscriptions() {
+            return;
+        }
         let route = self.last.find(&self.broker.routes, message.subject());
         if !route.subscriptions.is_empty() {
             self.broker.deliver(route, message);

@@ -414,8 +414,8 @@ impl Desk {
         let Take::Stream(stream) = &mut self.handlers[id.index()] else {
             return;
         };
-        let delivery = incoming.message.reply_to().and_then(Delivery::parse);
-        let Some(before) = delivery.map(|delivery| delivery.delivered - 1) else {
+        let count = incoming.message.reply_to().and_then(Delivery::count);
+        let Some(before) = count.and_then(|count| count.checked_sub(1)) else {
             return stream.told(&incoming, now);
         };
         stream.pulls.came(now);

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// One message that is not settled.
+/// A place for one message, which is used again with the memory that it has.
 #[derive(Debug)]
 struct Entry {
+    /// Whether there is a message that is not settled.
+    waits: bool,
     due: Instant,
     half: Duration,
-    subject: Box<str>,
+    subject: String,
 }
 
 /// The unsettled messages of streams of one shard. Bounded by admission.
 #[derive(Debug, Default)]
 pub(crate) struct Unacked {
-    places: Vec<Option<Entry>>,
+    places: Vec<Entry>,
     free: Vec<u32>,
     /// No message is due before.
     earliest: Option<Instant>,
@@ -29,19 +31,22 @@ impl Unacked {
     pub(crate) fn keep(&mut self, subject: &str, ack_wait: Duration, now: Instant) -> u32 {
         let half = ack_wait / 2;
         let due = now + half;
-        let entry = Some(Entry {
-            due,
-            half,
-            subject: subject.into(),
-        });
         self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
         match self.free.pop() {
             Some(place) => {
-                self.places[place as usize] = entry;
+                let entry = &mut self.places[place as usize];
+                (entry.waits, entry.due, entry.half) = (true, due, half);
+                entry.subject.clear();
+                entry.subject.push_str(subject);
                 place
             }
             None => {
-                self.places.push(entry);
+                self.places.push(Entry {
+                    waits: true,
+                    due,
+                    half,
+                    subject: subject.to_owned(),
+                });
                 (self.places.len() - 1) as u32
             }
         }
@@ -49,8 +54,8 @@ impl Unacked {
 
     /// The message at this place is settled.
     pub(crate) fn settled(&mut self, place: u32) {
-        let entry = self.places[place as usize].take();
-        assert!(entry.is_some(), "a message is settled once");
+        let waited = std::mem::take(&mut self.places[place as usize].waits);
+        assert!(waited, "a message is settled once");
         self.free.push(place);
         if self.is_empty() {
             self.earliest = None;
@@ -74,7 +79,7 @@ impl Unacked {
             return;
         }
         let mut earliest = None::<Instant>;
-        for entry in self.places.iter_mut().flatten() {
+        for entry in self.places.iter_mut().filter(|entry| entry.waits) {
             if entry.due <= now {
                 progress(&entry.subject);
                 entry.due = now + entry.half;

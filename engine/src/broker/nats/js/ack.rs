@@ -50,13 +50,7 @@ impl<'a> Delivery<'a> {
     /// Reads a reply subject: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`, or with
     /// `<domain>.<account hash>` before the stream and any tokens behind. `None` if it is none: then the message is no delivery.
     pub(crate) fn parse(reply_to: &'a str) -> Option<Self> {
-        let rest = reply_to.strip_prefix(PREFIX)?;
-        let has_domain = match memchr::memchr_iter(b'.', rest.as_bytes()).count() + 1 {
-            TOKENS => false,
-            TOKENS_WITH_DOMAIN.. => true,
-            _ => return None,
-        };
-        let mut tokens = Tokens { rest };
+        let (mut tokens, has_domain) = Tokens::of(reply_to)?;
         let domain = match has_domain {
             true => (tokens.name()?, tokens.name()?).0,
             false => NO_DOMAIN,
@@ -72,6 +66,16 @@ impl<'a> Delivery<'a> {
             pending: tokens.number()?,
         })
     }
+
+    /// How often the message has been delivered, and no more of its reply subject: what each message needs.
+    #[inline]
+    pub(crate) fn count(reply_to: &str) -> Option<u64> {
+        let (mut tokens, has_domain) = Tokens::of(reply_to)?;
+        for _ in 0..if has_domain { 4 } else { 2 } {
+            tokens.name()?;
+        }
+        tokens.number()
+    }
 }
 
 /// The tokens of a subject, one after another.
@@ -80,6 +84,18 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
+    /// Those of a delivery's reply subject, and whether they begin with a domain and an account.
+    #[inline]
+    fn of(reply_to: &'a str) -> Option<(Self, bool)> {
+        let rest = reply_to.strip_prefix(PREFIX)?;
+        let has_domain = match memchr::memchr_iter(b'.', rest.as_bytes()).count() + 1 {
+            TOKENS => false,
+            TOKENS_WITH_DOMAIN.. => true,
+            _ => return None,
+        };
+        Some((Self { rest }, has_domain))
+    }
+
     /// The next token, if it has anything in it.
     #[inline]
     fn name(&mut self) -> Option<&'a str> {
@@ -160,6 +176,7 @@ mod tests {
                 Some(Delivery { domain, ..wanted }),
                 "{reply}"
             );
+            assert_eq!(Delivery::count(&reply), Some(2), "{reply}");
         }
     }
 
