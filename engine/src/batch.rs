@@ -79,6 +79,8 @@ pub(crate) struct Batcher {
     standing: Option<(Instant, Instant)>,
     /// Of `fresh`, how many from the front hold no buffer but their own.
     detached: usize,
+    /// Of `fresh`, how many from the front were there when [`Batcher::age`] was called last; may be more than there are.
+    aged: usize,
     /// Called alone, so that the cause of a fault stands alone.
     alone: VecDeque<Message>,
     /// Parts of failed batches.
@@ -101,6 +103,7 @@ impl Batcher {
             fresh: VecDeque::new(),
             standing: None,
             detached: 0,
+            aged: 0,
             alone: VecDeque::new(),
             parts: Parts::default(),
             suspect_last: false,
@@ -246,6 +249,7 @@ impl Batcher {
 
     fn took_fresh(&mut self, count: usize) {
         self.detached = self.detached.saturating_sub(count);
+        self.aged = self.aged.saturating_sub(count);
     }
 
     /// Puts a batch back that could not be called: in its old order, before all others.
@@ -259,6 +263,7 @@ impl Batcher {
                 .for_each(|m| self.alone.push_front(m)),
             Origin::Fresh => {
                 self.detached = 0;
+                self.aged += batch.messages.len();
                 batch
                     .messages
                     .drain(..)
@@ -370,17 +375,22 @@ impl Batcher {
             return;
         }
         self.detached = 0;
+        self.aged += freed.len();
         freed
             .into_iter()
             .rev()
             .for_each(|m| self.fresh.push_front(m));
     }
 
-    /// Copies what waits out of the buffers it came in, so that waiting keeps nothing else.
-    pub(crate) fn detach(&mut self) {
-        let new = self.fresh.iter_mut().skip(self.detached);
-        new.for_each(Message::detach);
-        self.detached = self.fresh.len();
+    /// Copies what has waited since the last time out of the buffers it came in, so that waiting keeps nothing else.
+    pub(crate) fn age(&mut self) {
+        let aged = self.aged.min(self.fresh.len());
+        if self.detached < aged {
+            let old = self.fresh.range_mut(self.detached..aged);
+            old.for_each(Message::detach);
+        }
+        self.detached = aged;
+        self.aged = self.fresh.len();
     }
 }
 
@@ -646,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_pins_no_foreign_buffer() {
+    fn what_waits_for_long_pins_no_foreign_buffer() {
         let mut b = Bench::new(bound(10, 1_000), false);
         let mut outbox = crate::outbox::Outbox::new(crate::outbox::OutboxBound {
             messages_max: 10,
@@ -661,10 +671,19 @@ mod tests {
         let mut sends = Vec::new();
         outbox.release(|m| sends.push(m));
         assert!(sends[0].pinned() > sends[0].bytes());
-        sends.drain(..).for_each(|m| b.batcher.push(m));
-        b.batcher.detach();
+        let late = sends.split_off(6);
+        sends.into_iter().for_each(|m| b.batcher.push(m));
+        b.batcher.age();
+        let mut batch = b.next();
+        assert!(batch.messages.iter().all(|m| m.pinned() > m.bytes()));
+        b.batcher.put_back(&mut batch);
+        late.into_iter().for_each(|m| b.batcher.push(m));
+        b.batcher.age();
         let batch = b.next();
-        assert!(batch.messages.iter().all(|m| m.pinned() == m.bytes()));
+        let own = |m: &Message| m.pinned() == m.bytes();
+        assert!(batch.messages[..6].iter().all(own));
+        assert!(!batch.messages[6..].iter().any(own));
+        assert_eq!(batch.messages.len(), 10);
     }
 
     proptest! {

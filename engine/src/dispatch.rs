@@ -321,6 +321,9 @@ mod tests {
         fn update(&mut self, _: HandlerId, _: GuestConfiguration) {}
         fn settle(&mut self, _: HandlerId, _: Message, _: Outcome, _: Instant) {}
         fn flush(&mut self) {}
+        fn shared_bytes(&self) -> u64 {
+            0
+        }
         fn is_quiet(&self) -> bool {
             true
         }

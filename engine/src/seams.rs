@@ -48,6 +48,8 @@ pub(crate) trait Transport {
     fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant);
     /// Writes out what the turn has gathered.
     fn flush(&mut self);
+    /// Bytes of buffers in which messages came together, so far: a message that waits keeps all of its buffer.
+    fn shared_bytes(&self) -> u64;
     /// Whether nothing has come from outside.
     fn is_quiet(&self) -> bool;
     /// When it next has something of its own accord.

@@ -25,6 +25,10 @@ use crate::time::Instant;
 /// Most messages that one turn takes in: bounds the time between two calls while the queues are deep, to some 200 µs at 50 ns a
 /// message, and is well above a batch, so that what waits is seen to wait.
 const ARRIVALS_MAX: usize = 4_096;
+/// Bytes of shared buffers that come between two times that what waits is aged. Default 512 KiB: what is called before as much
+/// has come again is never copied, which a thousand messages in flight are. Messages that wait keep alive at most twice that and
+/// twice what a turn reads.
+pub(crate) const AGE_BYTES: u64 = 512 << 10;
 /// How long a shard that found no free slot, and has nothing else to do, waits before it asks again.
 const SLOT_RETRY: Duration = Duration::from_millis(1);
 
@@ -50,6 +54,8 @@ pub(crate) struct Shard<G, T> {
     went: Option<HandlerId>,
     /// Whether a call found no free slot in this turn.
     no_slot: bool,
+    /// Bytes that had come in shared buffers when what waits was aged last.
+    aged: u64,
 }
 
 impl<G: Guest, T: Transport> Shard<G, T> {
@@ -81,6 +87,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             turned: wall.at,
             went: None,
             no_slot: false,
+            aged: 0,
         }
     }
 
@@ -91,7 +98,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.confirm(now);
         let went = self.go(now);
         self.transport.flush();
-        self.detach();
+        self.age();
         let more = self.guest.tend(!went);
         if went || more {
             return Next::Again;
@@ -134,8 +141,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 arrived.push(id);
             }
         });
-        for place in 0..self.arrived.len() {
-            let id = self.arrived[place];
+        while let Some(id) = self.arrived.pop() {
             self.company
                 .note(id, self.handlers[id.index()].budget_of_owner, now);
             self.queue(id, now);
@@ -293,10 +299,13 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.call_alone(id, &mut left, now);
     }
 
-    /// Copies what waits after the turn it came in out of the buffers that it came in.
-    fn detach(&mut self) {
-        for id in self.arrived.drain(..) {
-            self.handlers[id.index()].batcher.detach();
+    /// Copies what has waited for long out of the buffers that it came in, where others share them.
+    fn age(&mut self) {
+        let shared = self.transport.shared_bytes();
+        if shared - self.aged >= AGE_BYTES {
+            self.aged = shared;
+            let handlers = self.handlers.iter_mut();
+            handlers.for_each(|handler| handler.batcher.age());
         }
     }
 

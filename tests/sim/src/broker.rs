@@ -240,7 +240,8 @@ impl ScriptedBroker {
                 .collect();
             let mut world = self.world.borrow_mut();
             world.buffers_read += 1;
-            let messages = wire::read(&incoming, &world.buffers);
+            let (messages, bytes) = wire::read(&incoming, &world.buffers);
+            world.bytes_read += bytes as u64;
             for (message, (serial, _, again)) in messages.into_iter().zip(read) {
                 let handler = self.specs[*serial as usize].handler;
                 world.ledger.tally.messages += 1;
@@ -364,6 +365,10 @@ impl Transport for ScriptedBroker {
     }
 
     fn flush(&mut self) {}
+
+    fn shared_bytes(&self) -> u64 {
+        self.world.borrow().bytes_read
+    }
 
     fn is_quiet(&self) -> bool {
         let now = self.world.borrow().now;

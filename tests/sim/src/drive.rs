@@ -12,7 +12,7 @@ use crate::metrics::ShardMetrics;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
 use crate::seams::Next;
-use crate::shard::Shard;
+use crate::shard::{AGE_BYTES, Shard};
 use crate::tally::Tally;
 use crate::time::Instant;
 use crate::world::{Shared, World};
@@ -35,7 +35,7 @@ pub(crate) struct Ran {
     pub(crate) lasted: Duration,
     /// Read buffers that came.
     pub(crate) buffers: u64,
-    /// Most of them that were alive after a turn.
+    /// Most bytes of them that were alive after a turn.
     pub(crate) kept_most: usize,
     /// Most messages that waited after a turn.
     pub(crate) waiting_most: usize,
@@ -52,6 +52,9 @@ struct Drive {
     turns_at_once: u32,
     kept_most: usize,
     waiting_most: usize,
+    /// Bytes read before this turn, and most in one.
+    read_before: u64,
+    turn_most: u64,
 }
 
 /// Runs a scenario to its end: what it came to, or the promise that was broken.
@@ -86,6 +89,8 @@ impl Drive {
             turns_at_once: 0,
             kept_most: 0,
             waiting_most: 0,
+            read_before: 0,
+            turn_most: 0,
         }
     }
 
@@ -163,10 +168,14 @@ impl Drive {
         let (now, alive) = (world.now, world.buffers_alive());
         self.kept_most = self.kept_most.max(alive);
         self.waiting_most = self.waiting_most.max(waiting);
+        let read = world.bytes_read;
+        self.turn_most = self.turn_most.max(read - self.read_before);
+        self.read_before = read;
+        let most = 2 * (AGE_BYTES + self.turn_most);
         let ledger = &mut world.ledger;
         ledger.turn_ends(waiting, next, began);
-        ledger.check(alive == 0, || {
-            format!("{alive} read buffers are kept by what waits")
+        ledger.check(alive as u64 <= most, || {
+            format!("{alive} bytes of read buffers are kept by what waits, at most {most} may be")
         });
         ledger.check_counters(&self.shard.metrics);
         if let Next::Rest(due) = next {

@@ -25,7 +25,7 @@ pub struct Stragglers {
     pub read_bytes: u64,
     /// Most messages that waited.
     pub waiting_most: usize,
-    /// Most read buffers that were alive after a turn.
+    /// Most bytes of read buffers that were alive after a turn.
     pub kept_most: usize,
 }
 

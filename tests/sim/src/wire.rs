@@ -20,7 +20,7 @@ pub(crate) struct Incoming {
     pub(crate) arrived: Instant,
 }
 
-/// A read buffer that knows how many others are alive.
+/// A read buffer that knows how many bytes of others are alive.
 struct ReadBuffer {
     bytes: BytesMut,
     alive: Arc<AtomicUsize>,
@@ -34,19 +34,19 @@ impl AsRef<[u8]> for ReadBuffer {
 
 impl Drop for ReadBuffer {
     fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::Relaxed);
+        self.alive.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 
-/// Cuts messages from one read buffer that all of them share.
-pub(crate) fn read(incoming: &[Incoming], alive: &Arc<AtomicUsize>) -> Vec<Message> {
+/// Cuts messages from one read buffer that all of them share; and its bytes.
+pub(crate) fn read(incoming: &[Incoming], alive: &Arc<AtomicUsize>) -> (Vec<Message>, usize) {
     let mut bytes = BytesMut::new();
     let mut cuts = Vec::with_capacity(incoming.len());
     for message in incoming {
         cuts.push(write(&mut bytes, message));
     }
-    alive.fetch_add(1, Ordering::Relaxed);
-    let alive = Arc::clone(alive);
+    alive.fetch_add(bytes.len(), Ordering::Relaxed);
+    let (alive, read) = (Arc::clone(alive), bytes.len());
     let buffer = Bytes::from_owner(ReadBuffer { bytes, alive });
     let cut = |(message, (start, end, layout)): (&Incoming, (usize, usize, Layout))| {
         let mut cut = Message::from_frame(buffer.slice(start..end), layout);
@@ -54,7 +54,7 @@ pub(crate) fn read(incoming: &[Incoming], alive: &Arc<AtomicUsize>) -> Vec<Messa
         cut.arrived = Some(message.arrived);
         cut
     };
-    incoming.iter().zip(cuts).map(cut).collect()
+    (incoming.iter().zip(cuts).map(cut).collect(), read)
 }
 
 /// Writes one message as it comes over the wire: where it lies, and its parts within.

@@ -25,10 +25,12 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What happened, checked as it happens.
     pub(crate) ledger: Ledger,
-    /// Read buffers that somebody still holds.
+    /// Bytes of read buffers that somebody still holds.
     pub(crate) buffers: Arc<AtomicUsize>,
     /// Read buffers that came.
     pub(crate) buffers_read: u64,
+    /// Their bytes.
+    pub(crate) bytes_read: u64,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
             ledger,
             buffers: Arc::default(),
             buffers_read: 0,
+            bytes_read: 0,
         }))
     }
 
@@ -48,7 +51,7 @@ impl World {
         self.now += by;
     }
 
-    /// Read buffers that somebody still holds.
+    /// Bytes of read buffers that somebody still holds.
     pub(crate) fn buffers_alive(&self) -> usize {
         self.buffers.load(Ordering::Relaxed)
     }

@@ -42,12 +42,13 @@ fn a_seed_is_one_run_and_another_is_another() {
 }
 
 #[test]
-fn a_straggler_in_every_read_buffer_keeps_none() {
+fn stragglers_in_every_read_buffer_keep_few_of_them() {
     let found = stragglers::run(500).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(found.buffers, 500);
     assert!(found.read_bytes > 500 * 60_000, "{found:?}");
     assert!(found.waiting_most > 450, "{found:?}");
-    assert_eq!(found.kept_most, 0, "{found:?}");
+    // 32 MiB came in buffers of 64 KiB, one a turn.
+    assert!(found.kept_most <= 2 * (512 + 66) << 10, "{found:?}");
 }
 
 #[test]

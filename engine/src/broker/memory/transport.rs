@@ -67,6 +67,8 @@ pub(crate) struct MemoryTransport {
     settled: Option<(HandlerId, Load)>,
     generation: u64,
     last: LastRoute,
+    /// Bytes of messages of this shard's guests so far: a call's sends share a buffer.
+    shared_bytes: u64,
     /// Sends that nobody listened for, gathered over a turn: their count is shared by all threads.
     unrouted: u64,
     next_id: u64,
@@ -92,6 +94,7 @@ impl MemoryTransport {
             settled: None,
             generation: 0,
             last: LastRoute::default(),
+            shared_bytes: 0,
             unrouted: 0,
             next_id: ((shard as u64) << ID_BITS) + 1,
             now,
@@ -272,6 +275,7 @@ impl Transport for MemoryTransport {
         while taken < max
             && let Some(delivery) = self.local.pop_front()
         {
+            self.shared_bytes += delivery.message.bytes() as u64;
             taken += self.arrive(delivery, now, &mut take);
         }
         while taken < max
@@ -354,6 +358,10 @@ impl Transport for MemoryTransport {
                 .count_unrouted(std::mem::take(&mut self.unrouted));
         }
         self.hand_over();
+    }
+
+    fn shared_bytes(&self) -> u64 {
+        self.shared_bytes
     }
 
     fn is_quiet(&self) -> bool {

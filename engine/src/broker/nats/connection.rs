@@ -92,6 +92,8 @@ pub(crate) struct Connection {
     thorough: bool,
     /// Connections that have been live.
     session: u64,
+    /// Bytes read so far, while live.
+    read_bytes: u64,
 }
 
 impl Connection {
@@ -113,6 +115,7 @@ impl Connection {
             readable: false,
             thorough: false,
             session: 0,
+            read_bytes: 0,
             base: Base {
                 servers: Servers::new(&config.urls, limits.servers.clone(), seed),
                 writer: Writer::new(limits.write),
@@ -195,6 +198,11 @@ impl Connection {
     /// Bytes that are written and not sent.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.base.writer.len()
+    }
+
+    /// Bytes read so far, while it was live.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// When it next has something to do of its own accord.
@@ -280,6 +288,7 @@ impl Connection {
             match got.map_err(|error| socket_fault(LIVE, error))? {
                 Got::Bytes { bytes, more } => {
                     self.intake.came(bytes);
+                    self.read_bytes += bytes as u64;
                     self.thorough &= bytes > 0;
                     self.readable = more || self.thorough;
                     left = left.saturating_sub(bytes);

@@ -555,6 +555,10 @@ impl Transport for NatsTransport {
         self.note_drained();
     }
 
+    fn shared_bytes(&self) -> u64 {
+        self.process.shared_bytes() + self.connection.read_bytes()
+    }
+
     fn is_quiet(&self) -> bool {
         let desk = &self.desk;
         self.process.is_quiet() && self.connection.is_quiet() && desk.reports.is_empty()

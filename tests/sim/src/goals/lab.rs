@@ -429,6 +429,10 @@ impl Transport for LabTransport<'_> {
 
     fn flush(&mut self) {}
 
+    fn shared_bytes(&self) -> u64 {
+        0
+    }
+
     fn is_quiet(&self) -> bool {
         let world = self.world.borrow();
         world
