@@ -223,7 +223,7 @@ impl Batcher {
             batch.origin = Origin::Fresh;
             let (count, bytes) = self.fit(now, call_max);
             batch.bytes = bytes;
-            batch.messages.extend(self.fresh.drain(..count));
+            self.take_fresh(count, &mut batch.messages);
             self.took_fresh(count);
         }
         let budget = self.bound.budget;
@@ -245,6 +245,17 @@ impl Batcher {
             batch.messages.extend(self.alone.pop_front());
         }
         batch.bytes = batch.messages.iter().map(Message::bytes).sum();
+    }
+
+    /// Moves the first `count` fresh messages into `into`, which is empty. If these are all, the memory that they lie in changes
+    /// hands, and none of them is moved.
+    fn take_fresh(&mut self, count: usize, into: &mut Vec<Message>) {
+        if count < self.fresh.len() {
+            into.extend(self.fresh.drain(..count));
+            return;
+        }
+        let empty = VecDeque::from(std::mem::take(into));
+        *into = Vec::from(std::mem::replace(&mut self.fresh, empty));
     }
 
     fn took_fresh(&mut self, count: usize) {

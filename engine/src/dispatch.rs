@@ -176,7 +176,10 @@ fn run<G: Guest, T: Transport>(mut shard: Shard<G, T>, mut parker: Parker, state
     while !state.ends() {
         match shard.turn(clock::now()) {
             Next::Again => {}
-            Next::Rest(due) => parker.park(due, |now| state.ends() || shard.stirred(now)),
+            Next::Rest(due) => {
+                parker.park(due, |now| state.ends() || shard.stirred(now));
+                shard.transport.woken();
+            }
         }
     }
     tracing::debug!(waiting = shard.waiting(), "shard ended");

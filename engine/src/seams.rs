@@ -25,6 +25,8 @@ pub(crate) struct Arrival {
 pub(crate) trait Transport {
     /// Hands over what has come, up to `max`.
     fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival));
+    /// The thread has rested, and the poller may have told of something that it does not tell again.
+    fn woken(&mut self) {}
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
     /// The sends of a call on these messages follow, so many of them: for who sends them together.

@@ -118,7 +118,9 @@ impl RawLoop {
     /// With this metadata on each message, beside its subject and id.
     #[must_use]
     pub fn with_metadata(mut self, more: &'static [(&'static str, &'static str)]) -> Self {
-        self.batch.iter_mut().for_each(|message| message.more = more);
+        self.batch
+            .iter_mut()
+            .for_each(|message| message.more = more);
         self
     }
 

@@ -123,7 +123,9 @@ impl Call {
         let from = self.replied.load(Ordering::Relaxed);
         let mut places = (from..messages.len()).chain(0..from);
         let found = places.find(|place| messages[*place].asks_on(subject));
-        found.inspect(|place| self.replied.store(*place, Ordering::Relaxed)).is_some()
+        found
+            .inspect(|place| self.replied.store(*place, Ordering::Relaxed))
+            .is_some()
     }
 }
 

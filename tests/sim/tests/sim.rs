@@ -48,7 +48,7 @@ fn stragglers_in_every_read_buffer_keep_few_of_them() {
     assert!(found.read_bytes > 500 * 60_000, "{found:?}");
     assert!(found.waiting_most > 450, "{found:?}");
     // 32 MiB came in buffers of 64 KiB, one a turn.
-    assert!(found.kept_most <= 2 * (512 + 66) << 10, "{found:?}");
+    assert!(found.kept_most <= (2 * (512 + 66)) << 10, "{found:?}");
 }
 
 #[test]

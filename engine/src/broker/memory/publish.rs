@@ -177,6 +177,15 @@ impl Memory {
         }
     }
 
+    /// Takes room for a message that was asked for, since there was room for it then.
+    pub(super) fn admit_asked(&self, shard: usize, id: HandlerId, load: Load) {
+        self.load(shard, id).fetch_add(load.raw(), Ordering::SeqCst);
+        if self.shard_bound.is_some() {
+            let total = &self.shards[shard].in_flight_all.0;
+            total.fetch_add(load.raw(), Ordering::SeqCst);
+        }
+    }
+
     /// Messages that a handler has in flight on this shard.
     pub(super) fn in_flight_of(&self, shard: usize, id: HandlerId) -> usize {
         let load = self.load(shard, id).load(Ordering::Acquire);

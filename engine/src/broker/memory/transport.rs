@@ -146,10 +146,10 @@ impl MemoryTransport {
     }
 
     /// Takes room for one that was asked for, whether there is any.
+    #[inline]
     pub(crate) fn admit_always(&self, id: HandlerId, message: &Message) {
         let load = Load::one(message.bytes());
-        self.broker
-            .admit_released(self.shard, self.shard, &[id], load);
+        self.broker.admit_asked(self.shard, id, load);
     }
 
     /// Messages that a handler could take beside those in flight, of so many in all.
@@ -177,7 +177,7 @@ impl MemoryTransport {
 
     /// Hands a reply to the request of this process that waits for it. Whether one did.
     pub(crate) fn answer(&self, message: &Message) -> bool {
-        message.subject().starts_with(INBOX) && self.broker.requests.reply(message)
+        message.raw_subject().starts_with(INBOX.as_bytes()) && self.broker.requests.reply(message)
     }
 
     /// Hands a message that leaves the process to the subscriptions in it.

@@ -40,7 +40,7 @@ impl Atomic {
         count: usize,
         seed: u64,
     ) -> Option<Self> {
-        let delivery = Delivery::parse(input.ack_subject())?;
+        let delivery = Delivery::parse(std::str::from_utf8(input.raw_reply_to()).ok()?)?;
         let output = bound.output.as_ref()?;
         let id = format!(
             "{}.{}.{}.{handler}.{}.",

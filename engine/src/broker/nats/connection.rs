@@ -134,8 +134,13 @@ impl Connection {
         self.thorough |= event.is_read_closed() || event.is_error();
     }
 
+    /// Something may have come that the poller has not told of yet: the next `receive` reads.
+    pub(crate) fn look(&mut self) {
+        self.readable = true;
+    }
+
     /// The poller may have something for it, nobody knows what: the next `receive` reads until nothing is left, which costs one
-    /// system call more than after [`Connection::on_event`].
+    /// system call more than after [`Connection::look`].
     pub(crate) fn wake(&mut self) {
         (self.readable, self.thorough) = (true, true);
     }

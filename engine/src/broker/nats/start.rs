@@ -16,6 +16,7 @@ use super::control::{
     streams_of,
 };
 use super::feeds::{NatsPort, Wishes};
+use super::js::ack::Counts;
 use super::js::publish::BATCH_MESSAGES_MAX;
 use super::pulls::Pulls;
 use super::renew::WakeShard;
@@ -239,6 +240,7 @@ impl Nats {
             asked: format!("$JS.API.CONSUMER.MSG.NEXT.{name}.{consumer}"),
             inbox: format!("{}.{index}.p{id}.", self.inbox),
             session: 0,
+            counts: Counts::default(),
             pulls: Pulls::new(batch_max, bound.max_request_expires, clock::now()),
             level: stream.delivery,
             wanted: wanted.clone(),

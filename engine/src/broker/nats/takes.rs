@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::confirms::Confirms;
 use super::control::{Bound, Captured, DeliveryLevel, Wanted};
+use super::js::ack::Counts;
 use super::pulls::Pulls;
 use crate::broker::memory::subscription::Queue;
 use crate::config::covers;
@@ -68,6 +69,7 @@ pub(crate) struct FromStream {
     pub(crate) inbox: String,
     /// Connections so far, by which that goes on: the server may still serve pulls of the last one, and they are not counted.
     pub(crate) session: u64,
+    pub(crate) counts: Counts,
 }
 
 impl FromStream {

@@ -15,7 +15,7 @@ use super::atomic::Atomic;
 use super::confirms::Confirms;
 use super::connection::{Barrier, Connection};
 use super::feeds::{Wish, Wishes};
-use super::js::ack::{self, Delivery};
+use super::js::ack;
 use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
 use super::pulls::Ask;
@@ -282,7 +282,7 @@ impl NatsTransport {
         }
         let writer = self.connection.writer();
         let Some(dropped) = confirmed else {
-            let written = writer.publish(message.subject(), message.reply_to(), message);
+            let written = writer.publish(message.raw_subject(), message.reply_to(), message);
             return match written {
                 Ok(()) => Sent::Done,
                 Err(WriteError::Full { .. }) => self.unsent(id),
@@ -292,7 +292,8 @@ impl NatsTransport {
         let Some(reply) = self.desk.confirms.open(id, now) else {
             return self.unsent(id);
         };
-        let written = writer.publish_edited(message.subject(), Some(reply), &[], dropped, message);
+        let written =
+            writer.publish_edited(message.raw_subject(), Some(reply), &[], dropped, message);
         let Err(fault) = written else {
             return Sent::Pending;
         };
@@ -326,7 +327,7 @@ impl NatsTransport {
         let writer = self.connection.writer();
         let written = atomic.headers(id.index, |headers| {
             writer.publish_edited(
-                message.subject(),
+                message.raw_subject(),
                 Some(&reply),
                 headers,
                 &BATCH_HEADERS,
@@ -414,7 +415,7 @@ impl Desk {
         let Take::Stream(stream) = &mut self.handlers[id.index()] else {
             return;
         };
-        let count = incoming.message.reply_to().and_then(Delivery::count);
+        let count = stream.counts.of(incoming.message.raw_reply_to());
         let Some(before) = count.and_then(|count| count.checked_sub(1)) else {
             return stream.told(&incoming, now);
         };
@@ -428,7 +429,7 @@ impl Desk {
             message.via = Via::Core;
         } else {
             let wait = stream.bound.ack_wait;
-            message.place = self.unacked.keep(message.ack_subject(), wait, now);
+            message.place = self.unacked.keep(message.raw_reply_to(), wait, now);
         }
         process.admit_always(id, &message);
         take(process.arrival(id, message, now));
@@ -458,7 +459,7 @@ impl Transport for NatsTransport {
             process,
             ..
         } = self;
-        connection.wake();
+        connection.look();
         connection.receive(now, READ_BYTES, |incoming| {
             desk.take(incoming, now, process, &mut take);
         });
@@ -471,6 +472,10 @@ impl Transport for NatsTransport {
             renewal.go_on(&mut self.desk.handlers, now);
         }
         self.acknowledge(now);
+    }
+
+    fn woken(&mut self) {
+        self.connection.wake();
     }
 
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {
@@ -605,12 +610,12 @@ fn settle(writer: &mut Writer, message: &Message, outcome: Outcome) -> Result<()
     let mut text = Vec::new();
     match outcome {
         Outcome::Ack | Outcome::Shed(_) => {
-            return writer.publish_bytes(message.ack_subject(), None, &[], ack::ACK);
+            return writer.publish_bytes(message.raw_reply_to(), None, &[], ack::ACK);
         }
         Outcome::Nak(delay) => ack::put_nak(&mut text, delay),
         Outcome::Term(fault) => ack::put_term(&mut text, fault.name()),
     }
-    writer.publish_bytes(message.ack_subject(), None, &[], &text)
+    writer.publish_bytes(message.raw_reply_to(), None, &[], &text)
 }
 
 /// A pull as the server reads it.

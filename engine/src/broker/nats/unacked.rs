@@ -14,7 +14,7 @@ struct Entry {
     waits: bool,
     due: Instant,
     half: Duration,
-    subject: String,
+    subject: Vec<u8>,
 }
 
 /// The unsettled messages of streams of one shard. Bounded by admission.
@@ -28,7 +28,7 @@ pub(crate) struct Unacked {
 
 impl Unacked {
     /// Keeps a message that came at `now`, whose server waits for so long: its place.
-    pub(crate) fn keep(&mut self, subject: &str, ack_wait: Duration, now: Instant) -> u32 {
+    pub(crate) fn keep(&mut self, subject: &[u8], ack_wait: Duration, now: Instant) -> u32 {
         let half = ack_wait / 2;
         let due = now + half;
         self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
@@ -37,7 +37,7 @@ impl Unacked {
                 let entry = &mut self.places[place as usize];
                 (entry.waits, entry.due, entry.half) = (true, due, half);
                 entry.subject.clear();
-                entry.subject.push_str(subject);
+                entry.subject.extend_from_slice(subject);
                 place
             }
             None => {
@@ -45,7 +45,7 @@ impl Unacked {
                     waits: true,
                     due,
                     half,
-                    subject: subject.to_owned(),
+                    subject: subject.to_vec(),
                 });
                 (self.places.len() - 1) as u32
             }
@@ -74,7 +74,7 @@ impl Unacked {
 
     /// Calls `progress` with the acknowledgement subject of each whose server has waited for half its time; and again after as
     /// long.
-    pub(crate) fn progress(&mut self, now: Instant, mut progress: impl FnMut(&str)) {
+    pub(crate) fn progress(&mut self, now: Instant, mut progress: impl FnMut(&[u8])) {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return;
         }
@@ -99,15 +99,17 @@ mod tests {
 
     fn told(unacked: &mut Unacked, now: Instant) -> Vec<String> {
         let mut told = Vec::new();
-        unacked.progress(now, |subject| told.push(subject.to_owned()));
+        unacked.progress(now, |subject| {
+            told.push(String::from_utf8(subject.to_vec()).unwrap())
+        });
         told
     }
 
     #[test]
     fn progress_is_told_at_each_half_of_the_wait_until_the_message_is_settled() {
         let mut u = Unacked::default();
-        let a = u.keep("a", 10 * SECOND, START);
-        u.keep("b", 20 * SECOND, START);
+        let a = u.keep("a".as_bytes(), 10 * SECOND, START);
+        u.keep("b".as_bytes(), 20 * SECOND, START);
         let before = START + 5 * SECOND - Duration::from_nanos(1);
         assert_eq!(told(&mut u, before), [""; 0]);
         assert_eq!(u.due(), Some(START + 5 * SECOND));
@@ -120,9 +122,12 @@ mod tests {
     #[test]
     fn places_are_used_again_and_nothing_is_due_when_all_are_settled() {
         let mut u = Unacked::default();
-        let places = [u.keep("a", SECOND, START), u.keep("b", SECOND, START)];
+        let places = [
+            u.keep("a".as_bytes(), SECOND, START),
+            u.keep("b".as_bytes(), SECOND, START),
+        ];
         places.iter().for_each(|place| u.settled(*place));
         assert_eq!((u.is_empty(), u.due()), (true, None));
-        assert!(places.contains(&u.keep("c", SECOND, START)));
+        assert!(places.contains(&u.keep("c".as_bytes(), SECOND, START)));
     }
 }

@@ -66,15 +66,36 @@ impl<'a> Delivery<'a> {
             pending: tokens.number()?,
         })
     }
+}
 
-    /// How often the message has been delivered, and no more of its reply subject: what each message needs.
+/// How often messages of one consumer have been delivered: what each message needs of its reply subject.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// What reply subjects of the consumer begin with, up to the count. Empty until the first has been read whole.
+    head: Vec<u8>,
+}
+
+impl Counts {
+    /// The count in this reply subject. `None` if it is no delivery's.
     #[inline]
-    pub(crate) fn count(reply_to: &str) -> Option<u64> {
-        let (mut tokens, has_domain) = Tokens::of(reply_to)?;
+    pub(crate) fn of(&mut self, reply_to: &[u8]) -> Option<u64> {
+        match reply_to.strip_prefix(&self.head[..]) {
+            Some(rest) if !self.head.is_empty() => Some(leading_decimal(rest)?.0),
+            _ => self.learn(reply_to),
+        }
+    }
+
+    /// Reads a reply subject whole, and keeps what it begins with.
+    #[cold]
+    fn learn(&mut self, reply_to: &[u8]) -> Option<u64> {
+        let text = std::str::from_utf8(reply_to).ok()?;
+        let delivery = Delivery::parse(text)?;
+        let (mut tokens, has_domain) = Tokens::of(text)?;
         for _ in 0..if has_domain { 4 } else { 2 } {
             tokens.name()?;
         }
-        tokens.number()
+        self.head = reply_to[..reply_to.len() - tokens.rest.len()].to_vec();
+        Some(delivery.delivered)
     }
 }
 
@@ -176,7 +197,13 @@ mod tests {
                 Some(Delivery { domain, ..wanted }),
                 "{reply}"
             );
-            assert_eq!(Delivery::count(&reply), Some(2), "{reply}");
+            let mut counts = Counts::default();
+            for _ in 0..2 {
+                assert_eq!(counts.of(reply.as_bytes()), Some(2), "{reply}");
+                let other = "$JS.ACK.other.one.7.1.1.1.1";
+                assert_eq!(counts.of(other.as_bytes()), Some(7));
+                assert_eq!(counts.of(b"$JS.ACK.other.one.x.1.1.1.1"), None);
+            }
         }
     }
 

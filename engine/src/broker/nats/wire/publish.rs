@@ -77,14 +77,14 @@ pub(super) fn put_words(buffer: &mut Vec<u8>, words: &[&[u8]]) {
 }
 
 /// Whether it can stand between the blanks of a line. One pass without a branch a byte: this is on the path of every publish.
-pub(super) fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &[u8]) -> bool {
     let bad = |bad, &b: &u8| bad | (b <= b' ') | (b == 0x7f);
-    !text.is_empty() && !text.as_bytes().iter().fold(false, bad)
+    !text.is_empty() && !text.iter().fold(false, bad)
 }
 
 /// Checks a header as [`crate::message`] does for those of a message.
 fn check_header(key: &str, value: &str) -> Result<(), WriteError> {
-    let reason = if !is_word(key) || key.contains(':') {
+    let reason = if !is_word(key.as_bytes()) || key.contains(':') {
         "its key is empty, or has white space, a colon or a control character"
     } else if memchr::memchr2(b'\r', b'\n', value.as_bytes()).is_some() {
         "its value has a line break"

@@ -135,7 +135,7 @@ impl Writer {
     /// See [`WriteError`]; nothing is written then.
     pub(crate) fn publish(
         &mut self,
-        subject: &str,
+        subject: impl AsRef<[u8]>,
         reply: Option<&str>,
         message: &Message,
     ) -> Result<(), WriteError> {
@@ -149,7 +149,7 @@ impl Writer {
     #[cfg(test)]
     pub(crate) fn publish_with(
         &mut self,
-        subject: &str,
+        subject: impl AsRef<[u8]>,
         reply: Option<&str>,
         extra: &[(&str, &str)],
         message: &Message,
@@ -163,7 +163,7 @@ impl Writer {
     /// See [`WriteError`]; nothing is written then.
     pub(crate) fn publish_edited(
         &mut self,
-        subject: &str,
+        subject: impl AsRef<[u8]>,
         reply: Option<&str>,
         extra: &[(&str, &str)],
         dropped: &[&str],
@@ -175,7 +175,7 @@ impl Writer {
             lines: message.raw_headers(),
             payload: message.payload(),
         };
-        self.put(subject, reply, &parts)
+        self.put(subject.as_ref(), reply.map(str::as_bytes), &parts)
     }
 
     /// Publishes what is no message: an acknowledgement, a pull, a request.
@@ -184,7 +184,7 @@ impl Writer {
     /// See [`WriteError`]; nothing is written then.
     pub(crate) fn publish_bytes(
         &mut self,
-        subject: &str,
+        subject: impl AsRef<[u8]>,
         reply: Option<&str>,
         headers: &[(&str, &str)],
         payload: &[u8],
@@ -195,7 +195,7 @@ impl Writer {
             lines: b"",
             payload,
         };
-        self.put(subject, reply, &parts)
+        self.put(subject.as_ref(), reply.map(str::as_bytes), &parts)
     }
 
     /// Subscribes to a pattern, in a queue group where there is one.
@@ -208,7 +208,7 @@ impl Writer {
         queue: Option<&str>,
         sid: u64,
     ) -> Result<(), WriteError> {
-        self.check_subjects(subject, queue)?;
+        self.check_subjects(subject.as_bytes(), queue.map(str::as_bytes))?;
         self.reserve(subject.len() + queue.map_or(0, str::len) + 32, true)?;
         self.words(&[b"SUB ", subject.as_bytes(), b" "]);
         if let Some(queue) = queue {
@@ -303,8 +303,8 @@ impl Writer {
     /// Writes a PUB or HPUB.
     fn put(
         &mut self,
-        subject: &str,
-        reply: Option<&str>,
+        subject: &[u8],
+        reply: Option<&[u8]>,
         parts: &Parts<'_>,
     ) -> Result<(), WriteError> {
         self.check_subjects(subject, reply)?;
@@ -315,14 +315,14 @@ impl Writer {
             return Err(WriteError::Payload { bytes, bytes_max });
         }
         self.reserve(
-            bytes + subject.len() + reply.map_or(0, str::len) + 64,
+            bytes + subject.len() + reply.map_or(0, <[u8]>::len) + 64,
             false,
         )?;
         let has_headers = header_bytes > 0;
         let name: &[u8] = if has_headers { b"HPUB " } else { b"PUB " };
-        self.words(&[name, subject.as_bytes(), b" "]);
+        self.words(&[name, subject, b" "]);
         if let Some(reply) = reply {
-            self.words(&[reply.as_bytes(), b" "]);
+            self.words(&[reply, b" "]);
         }
         if has_headers {
             put_decimal(&mut self.buffer, header_bytes as u64);
@@ -339,9 +339,9 @@ impl Writer {
 
     /// Checks what stands between the blanks of a line, and that the line is not too long with it: besides them it has a name
     /// and at most two numbers.
-    fn check_subjects(&self, first: &str, second: Option<&str>) -> Result<(), WriteError> {
+    fn check_subjects(&self, first: &[u8], second: Option<&[u8]>) -> Result<(), WriteError> {
         let room = self.limits.control_line_bytes_max.saturating_sub(48);
-        let second_len = second.map_or(0, str::len);
+        let second_len = second.map_or(0, <[u8]>::len);
         if !is_word(first) || first.len() + second_len > room {
             return Err(bad_subject(first));
         }
@@ -375,9 +375,9 @@ impl Writer {
 }
 
 #[cold]
-fn bad_subject(subject: &str) -> WriteError {
+fn bad_subject(subject: &[u8]) -> WriteError {
     WriteError::Subject {
-        subject: subject.chars().take(64).collect(),
+        subject: String::from_utf8_lossy(subject).chars().take(64).collect(),
     }
 }
 
