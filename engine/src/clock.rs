@@ -42,3 +42,8 @@ pub(crate) fn unix() -> Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default()
 }
+
+/// The same, as files have it.
+pub(crate) fn file_time() -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + unix()
+}

@@ -219,6 +219,31 @@ impl HandlerConfig {
     }
 }
 
+/// A folder in which compiled code is kept, so that a component is compiled once: a second start loads it in milliseconds. What is
+/// kept is used for the same component (by its SHA-256), the same version and the same settings alone; what is damaged is
+/// compiled anew.
+///
+/// The code in it is run. So the folder and its files must belong to this user or to root, and nobody else may write to them: a
+/// folder of which that is not true is an error at start, a file is left unused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The folder. It is made if it is missing, for this user alone.
+    pub folder: PathBuf,
+    /// Bytes that its files may have. Default 1 GiB: a Python component has some 60 MiB. Above it, those that were used longest ago
+    /// are removed; one that is larger by itself is not kept.
+    pub bytes_max: u64,
+}
+
+impl CacheConfig {
+    /// This folder, with the default bound.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            bytes_max: 1 << 30,
+        }
+    }
+}
+
 /// An engine's configuration.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -237,6 +262,8 @@ pub struct EngineConfig {
     /// every other core; without them, loops over memory run longer (PERF.md). So guard
     /// pages pay for guests that compute for tens of microseconds a call, or never grow.
     pub guard_pages: bool,
+    /// Where compiled code is kept from start to start. Default (`None`): nowhere, and each start compiles.
+    pub cache: Option<CacheConfig>,
     /// The NATS servers, if there are any. What guests send then goes there, and comes back to a handler of this engine only from
     /// there; replies to [`crate::Engine::request`] and subscriptions of the embedder stay in process.
     pub nats: Option<NatsConfig>,
@@ -263,6 +290,7 @@ impl Default for EngineConfig {
             spread: Spread::default(),
             reset: None,
             guard_pages: false,
+            cache: None,
             nats: None,
             limits: EngineLimits::default(),
             handlers: Vec::new(),

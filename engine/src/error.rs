@@ -31,6 +31,14 @@ pub enum StartError {
         /// What it did instead.
         reason: String,
     },
+    /// The folder of compiled code can't be used.
+    #[error("the folder for compiled code, {}, {why}", .path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The configuration can need more memory than there is.
     #[error(
         "the configuration can need {sum}, and {} MiB may be used: lower what makes the largest of these terms, or allow more with `memory_total_bytes_max`",

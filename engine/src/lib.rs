@@ -68,13 +68,13 @@ pub use broker::nats::{
     UrlError, check_nats,
 };
 pub use config::{
-    EngineConfig, Grants, HANDLERS_MAX, HandlerConfig, ResetMode, SHARDS_MAX, Spread,
+    CacheConfig, EngineConfig, Grants, HANDLERS_MAX, HandlerConfig, ResetMode, SHARDS_MAX, Spread,
 };
 pub use engine::Engine;
 pub use error::{
     ComponentError, DrainError, NatsError, PublishError, Refusal, RequestError, StartError,
 };
-pub use guest::{Contract, Import, Inspection, inspect};
+pub use guest::{Contract, Import, Inspection, compile_ahead, inspect};
 pub use limits::{EngineLimits, HandlerLimits};
 pub use memory::MemorySum;
 pub use message::{

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, error::Context as _};
 
+use super::cache::Cache;
 use super::contract::messaging::Exports;
 use super::contract::{Contract, waits};
 use super::host::Host;
@@ -46,16 +47,21 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads, compiles, detects and links the component of a handler.
-    pub(crate) fn load(engine: &Engine, handler: &HandlerConfig) -> Result<Self, StartError> {
+    pub(crate) fn load(
+        engine: &Engine,
+        cache: Option<&Cache>,
+        handler: &HandlerConfig,
+    ) -> Result<Self, StartError> {
         let at = |cause| StartError::Component {
             path: handler.path(),
             cause,
         };
         let bytes = read(&handler.source).map_err(at)?;
-        let component = compile(engine, &bytes).map_err(at)?;
+        let digest = digest(&bytes);
+        let component = compiled(engine, cache, &bytes, &digest).map_err(at)?;
         let linked = Self::link(engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
         Ok(Self {
-            digest: digest(&bytes).into(),
+            digest: digest.into(),
             ..linked
         })
     }
@@ -144,6 +150,24 @@ fn digest(bytes: &[u8]) -> String {
         .into_iter()
         .map(|byte| format!("{byte:02x}"));
     digits.collect()
+}
+
+/// Compiles a component, or takes its compiled code from where it is kept.
+fn compiled(
+    engine: &Engine,
+    cache: Option<&Cache>,
+    bytes: &[u8],
+    digest: &str,
+) -> Result<Component, ComponentError> {
+    let Some(cache) = cache else {
+        return compile(engine, bytes);
+    };
+    if let Some(component) = cache.get(engine, digest) {
+        return Ok(component);
+    }
+    let component = compile(engine, bytes)?;
+    cache.put(&component, digest);
+    Ok(component)
 }
 
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, ComponentError> {
@@ -244,6 +268,35 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
         component_bytes: bytes.len() as u64,
         compiled_bytes: component.serialize().map_err(invalid)?.len() as u64,
     })
+}
+
+/// Compiles the components of these handlers and keeps their code in the configuration's `cache`, as a start would, without running
+/// any of it: of each handler, whether its code had been kept before.
+///
+/// # Errors
+/// There is no `cache`, or its folder can't be used; a component that can't be compiled.
+pub fn compile_ahead(config: &crate::EngineConfig) -> Result<Vec<bool>, StartError> {
+    let Some(folder) = &config.cache else {
+        return Err(StartError::Config(
+            "there is no cache to keep compiled code in; name its folder".into(),
+        ));
+    };
+    let engine = super::runtime::engine(config, super::runtime::choose_reset(config.reset)?)?;
+    let cache = Cache::open(folder, &engine)?;
+    let ahead = |handler: &HandlerConfig| {
+        let at = |cause| StartError::Component {
+            path: handler.path(),
+            cause,
+        };
+        let bytes = read(&handler.source).map_err(at)?;
+        let digest = digest(&bytes);
+        let was_kept = cache.get(&engine, &digest).is_some();
+        if !was_kept {
+            cache.put(&compile(&engine, &bytes).map_err(at)?, &digest);
+        }
+        Ok(was_kept)
+    };
+    config.handlers.iter().map(ahead).collect()
 }
 
 /// Whether an import does anything without a grant.

@@ -3,6 +3,7 @@
 //! Owns all that names Wasmtime: the engine and its pool, loading, contracts, limits, the pond of ready instances, calls. Knows
 //! brokers only as the [`crate::port::Port`] that a guest's imports use.
 
+mod cache;
 mod call;
 mod component;
 mod configure;
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 use wasmtime::component::Linker;
 
-pub use self::component::{Import, Inspection, inspect};
+pub use self::component::{Import, Inspection, compile_ahead, inspect};
 pub use self::contract::Contract;
 pub(crate) use self::runtime::machine_memory;
 
+use self::cache::Cache;
 use self::component::Loaded;
 use self::deadline::{Bounds, Pace};
 use self::host::{Host, Profile};
@@ -60,7 +62,9 @@ impl Guests {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, StartError> {
         let reset = runtime::choose_reset(config.reset)?;
         let engine = runtime::engine(config, reset)?;
-        let load = |handler| Loaded::load(&engine, handler);
+        let cache = config.cache.as_ref();
+        let cache = cache.map(|cache| Cache::open(cache, &engine)).transpose()?;
+        let load = |handler| Loaded::load(&engine, cache.as_ref(), handler);
         let loaded = config.handlers.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self {
             loaded,

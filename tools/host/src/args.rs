@@ -44,6 +44,7 @@ Examples:
   millpond run --config millpond.toml         handlers on NATS, as a file says
   millpond check millpond.toml                whether that file is good
   millpond inspect echo.wasm                  what a component is and needs
+  millpond compile echo.wasm                  compiles it ahead
 
 Log lines go to standard error; RUST_LOG=debug shows more of them, RUST_LOG=off none.
 
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Says what a component is, what it needs, and why it can't be used if it can't
     Inspect(InspectArguments),
+    /// Compiles components ahead, so that a later start loads them in milliseconds
+    Compile(Box<CompileArguments>),
 }
 
 /// Arguments of `demo`.
@@ -190,6 +193,30 @@ pub(crate) struct CheckArguments {
     /// Asks the servers too
     #[arg(long)]
     pub(crate) connect: bool,
+}
+
+/// Arguments of `compile`.
+#[derive(Debug, Args)]
+#[command(after_help = concat!("\
+`run` keeps what it compiled by itself; this is for images and machines where the first start is to be quick too. Compiled code is used \
+for the same component, the same version of this program, a like processor and the same `guard_pages` alone. It is machine code that is \
+run, so the folder and its files must belong to whoever runs the program, or to root, and nobody else may write to them.
+
+Examples:
+  millpond compile orders.wasm
+  millpond compile --config millpond.toml --cache /var/cache/millpond
+
+", exit_codes!()))]
+pub(crate) struct CompileArguments {
+    /// Components
+    #[arg(required_unless_present = "config", value_name = "COMPONENT")]
+    pub(crate) components: Vec<PathBuf>,
+    /// A file that names them
+    #[arg(long, value_name = "FILE", conflicts_with = "components")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keys of `[engine]`.
+    #[command(flatten)]
+    pub(crate) engine: EngineKeys,
 }
 
 /// Arguments of `inspect`.

@@ -110,7 +110,7 @@ fn code(error: &anyhow::Error) -> Exit {
         return failed.exit;
     }
     match error.downcast_ref::<StartError>() {
-        Some(StartError::Config(_)) => Exit::Usage,
+        Some(StartError::Config(_) | StartError::Cache { .. }) => Exit::Usage,
         Some(StartError::Component { .. }) => Exit::Component,
         Some(StartError::Configure { .. }) => Exit::Configure,
         Some(StartError::Memory { .. }) => Exit::Memory,
@@ -143,6 +143,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
             "see that the server is there and its URL is right; --ready-wait-max is how long it is waited for"
         }
         StartError::Nats(_) => return None,
+        StartError::Cache { .. } => "name another folder with --cache, or --cache off",
         StartError::Config(_) | StartError::System { .. } => return None,
     })
 }

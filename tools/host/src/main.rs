@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod clock;
+mod compile;
 mod config;
 mod demo;
 mod exit;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
+        Command::Compile(arguments) => compile::compile(&arguments),
     };
     exit::end(done)
 }

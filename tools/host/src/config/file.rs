@@ -89,6 +89,13 @@ keys! {
         /// that compute long or never grow [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true)]
         guard_pages: Option<bool>,
+        /// A folder for compiled code, so that a second start compiles nothing, or `off` [default: millpond/compiled in
+        /// $XDG_CACHE_HOME or ~/.cache]
+        #[arg(long, value_name = "FOLDER", hide_short_help = true)]
+        cache: Option<PathBuf>,
+        /// Bytes that its files may have; above, those used longest ago are removed [default: 1GiB]
+        #[arg(long, value_name = "SIZE", hide_short_help = true)]
+        cache_max: Option<Size>,
         /// How long what is in flight may take at the end, after SIGTERM or SIGINT; less than what kills the program after them
         /// has [default: 25s]
         #[arg(long, value_name = Time::NAME, hide_short_help = true)]

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use millpond::{EngineConfig, Grants, ResetMode, Spread, StartError};
+use millpond::{CacheConfig, EngineConfig, Grants, ResetMode, Spread, StartError};
 
 use self::fault::{Fault, Origin};
 use self::file::{EngineKeys, FileKeys, Flags, HandlerKeys, ResetKey, SpreadKey};
@@ -37,6 +37,9 @@ use crate::exit::{Exit, Failed};
 
 /// How long what is in flight may take at the end, unless said otherwise: less than the 30 s after which orchestrators kill.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// In the place of a folder for compiled code: there is none.
+const OFF: &str = "off";
 
 /// A handler as it was configured.
 #[derive(Debug)]
@@ -162,6 +165,13 @@ fn plan(keys: FileKeys, base: Grants, folder: &Path, origin: &Origin<'_>) -> any
         handler,
     } = keys;
     let flags = origin.flags;
+    let engine = EngineKeys {
+        cache: engine.cache.map(|cache| match cache == Path::new(OFF) {
+            true => cache,
+            false => folder.join(cache),
+        }),
+        ..engine
+    };
     let engine_keys = flags.engine.clone().over(engine);
     let mut config = engine_config(&engine_keys);
     let mut warnings = Vec::new();
@@ -231,8 +241,22 @@ fn engine_config(keys: &EngineKeys) -> EngineConfig {
     config.pin = keys.pin.unwrap_or(config.pin);
     config.seed = keys.seed.or(config.seed);
     config.guard_pages = keys.guard_pages.unwrap_or(config.guard_pages);
+    let cache = keys.cache.clone().or_else(cache_folder);
+    config.cache = cache.filter(|cache| cache != Path::new(OFF)).map(|folder| {
+        let mut cache = CacheConfig::folder(folder);
+        cache.bytes_max = keys.cache_max.map_or(cache.bytes_max, |size| size.0);
+        cache
+    });
     keys.limits.set(&mut config.limits);
     config
+}
+
+/// Where compiled code is kept unless said otherwise: nowhere for who has no home.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let of_home = || Some(PathBuf::from(folder("HOME")?).join(".cache"));
+    let caches = folder("XDG_CACHE_HOME").map(PathBuf::from).or_else(of_home);
+    caches.map(|caches| caches.join("millpond/compiled"))
 }
 
 /// Warnings of secrets that are in the file itself.

@@ -67,6 +67,14 @@ const ROWS: &[Row] = &[
     ("engine", "reset", "\"madvise\"", "reset: Some(Madvise)"),
     ("engine", "seed", "7", "seed: Some(7)"),
     ("engine", "guard_pages", "true", "guard_pages: true"),
+    ("engine", "cache", "\"off\"", "cache: None"),
+    (
+        "engine",
+        "cache",
+        "\"c\"",
+        "cache: Some(CacheConfig { folder: \"c\"",
+    ),
+    ("engine", "cache_max", "\"3MiB\"", "bytes_max: 3145728 }"),
     (
         "engine.limits",
         "memory_total",

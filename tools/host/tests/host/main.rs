@@ -1,6 +1,7 @@
 //! The program `millpond`, driven as a user drives it: what it prints, and how it ends.
 
 mod check;
+mod compile;
 mod refusals;
 mod run;
 mod serve;
@@ -12,10 +13,11 @@ use std::process::{Child, Command, Output, Stdio};
 use millpond_tests::guest;
 use serde_json::Value;
 
-/// The program, without a log filter of whoever runs the tests.
+/// The program, without a log filter of whoever runs the tests, and without what it keeps for them.
 fn millpond() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
     command.env_remove("RUST_LOG");
+    command.env_remove("XDG_CACHE_HOME").env_remove("HOME");
     command
 }
 

@@ -700,16 +700,14 @@ mod tests {
         let room = limits.control_line_bytes_max - 48;
         let long = |n| "s".repeat(n);
         let mut w = Writer::new(limits);
-        w.publish_bytes(&long(room - 1), Some("r"), &[("k", "v")], &[b'x'; 1 << 19])
+        w.publish_bytes(long(room - 1), Some("r"), &[("k", "v")], &[b'x'; 1 << 19])
             .unwrap();
         let end = memchr::memchr(b'\r', w.bytes()).unwrap();
         assert!(end <= limits.control_line_bytes_max);
         w.clear();
         w.subscribe(&long(room - 1), Some("r"), u64::MAX).unwrap();
         assert!(w.len() <= limits.control_line_bytes_max);
-        refused(limits, |w| {
-            w.publish_bytes(&long(room), Some("r"), &[], b"")
-        });
+        refused(limits, |w| w.publish_bytes(long(room), Some("r"), &[], b""));
         refused(limits, |w| w.subscribe(&long(room + 1), None, 1));
     }
 

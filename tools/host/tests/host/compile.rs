@@ -1,0 +1,94 @@
+//! `millpond compile`, and starts with and without what it kept.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use millpond_tests::folder::Folder;
+use millpond_tests::guest;
+
+use super::{Done, done, millpond};
+
+fn compile(cache: &Path) -> Done {
+    let component = guest("echo");
+    let mut command = millpond();
+    done(
+        command
+            .arg("compile")
+            .arg(component)
+            .arg("--cache")
+            .arg(cache),
+        b"",
+    )
+}
+
+/// Runs a line through the component, with a log of what was kept.
+fn run(cache: &Path) -> Done {
+    let mut command = millpond();
+    command
+        .arg("run")
+        .arg(guest("echo"))
+        .arg("--cache")
+        .arg(cache);
+    command.env("RUST_LOG", "millpond::guest::cache=debug");
+    let done = done(&mut command, b"echo hello\n");
+    assert_eq!(
+        (done.code, done.out.as_str()),
+        (Some(0), "echo.out hello\n"),
+        "{}",
+        done.err
+    );
+    done
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("it is there");
+    entries
+        .map(|entry| entry.expect("it can be read").path())
+        .collect()
+}
+
+#[test]
+fn what_was_compiled_ahead_is_loaded_and_not_compiled() {
+    let folder = Folder::new();
+    let cache = folder.path().join("made/here");
+    let first = compile(&cache);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    assert!(first.out.starts_with("compiled  "), "{}", first.out);
+    assert!(compile(&cache).out.starts_with("was there"));
+    assert_eq!(files(&cache).len(), 1);
+    assert!(run(&cache).err.contains("compiled code was kept"));
+}
+
+#[test]
+fn a_start_keeps_what_it_compiles_and_what_is_damaged_is_compiled_anew() {
+    let folder = Folder::new();
+    let cache = folder.path().join("cache");
+    assert!(!run(&cache).err.contains("was kept"));
+    assert!(run(&cache).err.contains("was kept"));
+    let file = files(&cache).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(run(&cache).err.contains("made anew: it is damaged"));
+    assert!(run(&cache).err.contains("was kept"), "it was replaced");
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_refused_and_off_is_none() {
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = compile(folder.path());
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(
+        refused.err.contains("others may write to it (mode 777)"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("--cache"), "{}", refused.err);
+    assert_eq!(files(folder.path()).len(), 0);
+    let off = compile(Path::new("off"));
+    assert_eq!(off.code, Some(2));
+    assert!(off.err.contains("no cache"), "{}", off.err);
+}
