@@ -125,7 +125,7 @@ pub struct EngineLimits {
     pub ready_instances_max: usize,
     /// Suspended calls a shard, all handlers together. Default 32. At it batches wait.
     pub suspended_calls_max: usize,
-    /// Core instances of one component. Default 32; more is refused at load.
+    /// Core instances of one component. Default 64: a Python component has 41. More is refused at load.
     pub core_instances_max: u32,
     /// Memories of one component. Default 4: QuickJS components need 3. More is refused at load.
     pub memories_max: u32,
@@ -172,7 +172,7 @@ impl Default for EngineLimits {
             instances_max: None,
             ready_instances_max: 64,
             suspended_calls_max: 32,
-            core_instances_max: 32,
+            core_instances_max: 64,
             memories_max: 4,
             tables_max: 4,
             memory_resident_bytes: MIB,
