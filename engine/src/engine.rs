@@ -206,6 +206,9 @@ impl Engine {
             metrics
                 .iter()
                 .for_each(|shard| handler.add(shard.handler(HandlerId(id))));
+            if let Some(nats) = nats {
+                (handler.refusals, handler.refusal) = nats.refused(HandlerId(id));
+            }
             stats.handlers.push(handler);
         }
         stats

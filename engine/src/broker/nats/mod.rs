@@ -21,6 +21,7 @@ mod pulls;
 mod refusal;
 mod renew;
 mod resolver;
+mod senders;
 mod servers;
 mod session;
 mod settings;

@@ -33,6 +33,7 @@ use crate::config::{EngineConfig, HandlerConfig};
 use crate::dispatch::State;
 use crate::error::{NatsError, StartError};
 use crate::limits::HandlerLimits;
+use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::port::{Port, Unpark};
 
@@ -287,6 +288,14 @@ impl Nats {
     /// Whether, after a drain began, nothing more comes and all is said.
     pub(crate) fn is_drained(&self) -> bool {
         self.shards.iter().all(|shard| shard.status.is_drained())
+    }
+
+    /// What a handler was refused on all shards: how often, and the words of one of the latest.
+    pub(crate) fn refused(&self, id: HandlerId) -> (u64, Option<String>) {
+        let shards = self.shards.iter().filter_map(|s| s.status.refused(id));
+        shards.fold((0, None), |(count, _), shard| {
+            (count + shard.count, Some(shard.latest))
+        })
     }
 
     /// Connections that are live, connects so far, and refusals so far.

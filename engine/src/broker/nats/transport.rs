@@ -20,6 +20,7 @@ use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
 use super::pulls::Ask;
 use super::renew::Renewal;
+use super::senders::Senders;
 use super::status::Status;
 use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
 use super::unacked::Unacked;
@@ -89,6 +90,9 @@ pub(super) struct Desk {
     pub(super) draining: bool,
     /// Whether the server refused something since the connection began.
     pub(super) refused: bool,
+    /// Subscriptions that it refused, of the present connection: bounded by their number.
+    pub(super) deaf: Vec<u64>,
+    pub(super) senders: Senders,
     /// The sends of an input that are being written together.
     atomic: Option<Atomic>,
     /// Differs from start to start: names batches.
@@ -105,7 +109,7 @@ impl NatsTransport {
         now: Instant,
     ) -> Self {
         let confirms = Confirms::new(format!("{}c.", setup.inbox), setup.confirm_wait_max);
-        let mut takes = Takes::default();
+        let (mut takes, senders) = (Takes::default(), Senders::new(setup.takes.len()));
         takes.add(to_confirms(&confirms));
         for (take, id) in setup.takes.iter().zip(0..) {
             if let Take::Stream(stream) = take {
@@ -136,6 +140,8 @@ impl NatsTransport {
                 said: None,
                 draining: false,
                 refused: false,
+                deaf: Vec::new(),
+                senders,
                 atomic: None,
                 seed: setup.seed,
                 renewal: setup.asker.map(|asker| Renewal::new(asker, now)),
@@ -494,6 +500,7 @@ impl Transport for NatsTransport {
             return Sent::Done;
         }
         self.process.tell_subscriptions(&message);
+        self.desk.senders.sent(from, message.subject());
         let confirmed = match &self.desk.handlers[from.index()] {
             Take::Stream(stream) => stream.confirms(message.subject()),
             Take::Core { .. } | Take::Process => false,
@@ -523,6 +530,7 @@ impl Transport for NatsTransport {
         // At the start it was seen that a stream takes the letters of a handler that takes from one.
         let confirmed = matches!(self.desk.handlers[from.index()], Take::Stream(_));
         self.process.tell_subscriptions(&message);
+        self.desk.senders.sent(from, message.subject());
         self.publish(&message, id, confirmed.then_some(&STORE_HEADERS), now)
     }
 
