@@ -19,6 +19,7 @@ mod js;
 mod live;
 mod pulls;
 mod refusal;
+mod release;
 mod renew;
 mod resolver;
 mod senders;

@@ -28,7 +28,7 @@ impl Senders {
 
     /// This handler sends to this subject.
     #[inline]
-    pub(crate) fn sent(&mut self, from: HandlerId, subject: &str) {
+    pub(crate) fn sent(&mut self, from: HandlerId, subject: &[u8]) {
         if let Self::Last(places) = self {
             let hash = hash(subject);
             places[hash as usize % PLACES] = (hash, from);
@@ -40,7 +40,7 @@ impl Senders {
         match self {
             Self::One => Some(HandlerId(0)),
             Self::Last(places) => {
-                let hash = hash(subject);
+                let hash = hash(subject.as_bytes());
                 let (found, from) = places[hash as usize % PLACES];
                 (found == hash).then_some(from)
             }
@@ -49,9 +49,9 @@ impl Senders {
 }
 
 /// Never 0, which is an empty place. Eight bytes at a time, as in the hash of rustc (FxHash), whose better half is the upper one.
-fn hash(subject: &str) -> u64 {
+fn hash(subject: &[u8]) -> u64 {
     let mut hash = subject.len() as u64;
-    for chunk in subject.as_bytes().chunks(8) {
+    for chunk in subject.chunks(8) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
         hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
@@ -69,12 +69,12 @@ mod tests {
         assert_eq!(senders.of("a"), None);
         let subjects: Vec<String> = (0..20).map(|n| format!("some.subject.{n}")).collect();
         for (n, subject) in (0..).zip(&subjects) {
-            senders.sent(HandlerId(n % 2), subject);
+            senders.sent(HandlerId(n % 2), subject.as_bytes());
         }
         for (n, subject) in (0..).zip(&subjects) {
             assert_eq!(senders.of(subject), Some(HandlerId(n % 2)), "{subject}");
         }
-        senders.sent(HandlerId(1), &subjects[0]);
+        senders.sent(HandlerId(1), subjects[0].as_bytes());
         assert_eq!(senders.of(&subjects[0]), Some(HandlerId(1)));
         assert_eq!(senders.of("another"), None);
     }
@@ -83,7 +83,7 @@ mod tests {
     fn many_subjects_are_told_apart_or_unknown_and_never_anothers() {
         let mut senders = Senders::new(2);
         for n in 0..10 * PLACES {
-            senders.sent(HandlerId((n % 2) as u32), &format!("s.{n}"));
+            senders.sent(HandlerId((n % 2) as u32), format!("s.{n}").as_bytes());
         }
         let known = (0..10 * PLACES).filter_map(|n| Some((n, senders.of(&format!("s.{n}"))?)));
         let known: Vec<_> = known.collect();
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn one_handler_sent_all_there_is() {
         let mut senders = Senders::new(1);
-        senders.sent(HandlerId(0), "a");
+        senders.sent(HandlerId(0), b"a");
         assert_eq!(senders.of("b"), Some(HandlerId(0)));
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::alive::AliveLimits;
 use super::config::{NatsConfig, NatsSource, StreamSource};
+use super::confirms::CONFIRMS_MAX;
 use super::connection::Connection;
 use super::control::{
     Access, Api, BindError, Bound, ConnectError, DeliveryLevel, Redelivery, Wanted, bind,
@@ -19,6 +20,7 @@ use super::feeds::{NatsPort, Wishes};
 use super::js::ack::Counts;
 use super::js::publish::BATCH_MESSAGES_MAX;
 use super::pulls::Pulls;
+use super::release::ATOMIC_SEND_BYTES;
 use super::renew::WakeShard;
 use super::resolver::Resolver;
 use super::servers::ServerLimits;
@@ -27,6 +29,7 @@ use super::status::{Status, Trouble};
 use super::takes::{FromStream, Take};
 use super::tls::Tls;
 use super::transport::{NatsSetup, NatsTransport};
+use super::wire::write::WriteLimits;
 use crate::broker::memory::transport::MemoryTransport;
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig};
@@ -103,16 +106,31 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
     })
 }
 
-/// Sets what a delivery level asks of a handler's limits: at effectively-once a call has one message, since these contracts don't say
-/// which message a send is for, and its sends fit one atomic batch.
+/// Sets what a source asks of a handler's limits. Of a stream's the sends of a call can all wait for their confirmation at once. At
+/// effectively-once a call has one message, since these contracts don't say which message a send is for, and its sends fit one
+/// atomic batch.
 pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
-    if let Some(NatsSource::Stream(stream)) = &handler.nats
-        && stream.delivery == DeliveryLevel::EffectivelyOnce
-    {
-        let limits = &mut handler.limits;
+    let Some(NatsSource::Stream(stream)) = &handler.nats else {
+        return;
+    };
+    let limits = &mut handler.limits;
+    let mut sends_max = CONFIRMS_MAX;
+    if stream.delivery == DeliveryLevel::EffectivelyOnce {
         limits.batch_messages_max = 1;
-        limits.outbox_messages_max = limits.outbox_messages_max.min(BATCH_MESSAGES_MAX);
+        sends_max = BATCH_MESSAGES_MAX;
     }
+    limits.outbox_messages_max = limits.outbox_messages_max.min(sends_max);
+}
+
+/// What may be written and not yet sent: at least one call's sends at their largest, so that an empty buffer has room for them.
+fn write_bytes_max(limits: &[HandlerLimits]) -> usize {
+    let of = |limits: &HandlerLimits| {
+        let sends = limits.outbox_messages_max.min(limits.outbox_bytes_max);
+        let lines = sends.saturating_mul(ATOMIC_SEND_BYTES);
+        limits.outbox_bytes_max.saturating_add(lines)
+    };
+    let most = limits.iter().map(of).max().unwrap_or(0);
+    most.max(WriteLimits::default().buffer_bytes_max)
 }
 
 impl Nats {
@@ -135,6 +153,10 @@ impl Nats {
                 servers: ServerLimits {
                     retry_delay_max: nats.reconnect_delay_max,
                     ..ServerLimits::default()
+                },
+                write: WriteLimits {
+                    buffer_bytes_max: write_bytes_max(limits),
+                    ..WriteLimits::default()
                 },
                 ..ConnectionLimits::default()
             },
