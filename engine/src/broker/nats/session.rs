@@ -5,6 +5,7 @@ use super::js::ack::{self, Delivery};
 use super::js::pull::{PullRest, PullStatus, Then};
 use super::pulls::Told;
 use super::refusal::{RefusalKind, ServerRefusal};
+use super::settings::ConnectionError;
 use super::status::Trouble;
 use super::takes::{FromStream, Subscribed, Take, Use};
 use super::transport::{Desk, NatsTransport, told};
@@ -29,16 +30,23 @@ impl NatsTransport {
             Change::Info(info) => tracing::debug!(?info, "the server says anew what it is"),
             Change::Lost { why, unsent_bytes } => {
                 tracing::warn!(%why, unsent_bytes, "the connection is lost; connecting again");
-                self.desk.status.set_trouble(Trouble::Connection(why));
+                self.trouble(why);
                 self.lose();
             }
             Change::Failed(why) => {
                 tracing::warn!(%why, "not connected; trying again");
-                self.desk.status.set_trouble(Trouble::Connection(why));
+                self.trouble(why);
             }
             Change::Refused(refusal) => self.refused(&refusal),
             Change::TooLarge(large) => self.too_large(&large, now),
         }
+    }
+
+    /// The connection could not be made, or was lost.
+    fn trouble(&self, error: ConnectionError) {
+        let all_refused = self.connection.all_refused();
+        let trouble = Trouble::Connection { error, all_refused };
+        self.desk.status.set_trouble(trouble);
     }
 
     /// A message was not read: a stream is told not to deliver it again, since that would end the same way.

@@ -9,6 +9,7 @@ use mio::{Registry, Token};
 use parking_lot::{Condvar, Mutex};
 
 use super::alive::AliveLimits;
+use super::bounds::write_bytes_max;
 use super::config::{NatsConfig, NatsSource, StreamSource};
 use super::confirms::CONFIRMS_MAX;
 use super::connection::Connection;
@@ -20,7 +21,6 @@ use super::feeds::{NatsPort, Wishes};
 use super::js::ack::Counts;
 use super::js::publish::BATCH_MESSAGES_MAX;
 use super::pulls::Pulls;
-use super::release::ATOMIC_SEND_BYTES;
 use super::renew::WakeShard;
 use super::resolver::Resolver;
 use super::servers::ServerLimits;
@@ -122,17 +122,6 @@ pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
     limits.outbox_messages_max = limits.outbox_messages_max.min(sends_max);
 }
 
-/// What may be written and not yet sent: at least one call's sends at their largest, so that an empty buffer has room for them.
-fn write_bytes_max(limits: &[HandlerLimits]) -> usize {
-    let of = |limits: &HandlerLimits| {
-        let sends = limits.outbox_messages_max.min(limits.outbox_bytes_max);
-        let lines = sends.saturating_mul(ATOMIC_SEND_BYTES);
-        limits.outbox_bytes_max.saturating_add(lines)
-    };
-    let most = limits.iter().map(of).max().unwrap_or(0);
-    most.max(WriteLimits::default().buffer_bytes_max)
-}
-
 impl Nats {
     /// Reads certificates, and binds what handlers take from streams. Blocks.
     ///
@@ -155,7 +144,7 @@ impl Nats {
                     ..ServerLimits::default()
                 },
                 write: WriteLimits {
-                    buffer_bytes_max: write_bytes_max(limits),
+                    buffer_bytes_max: write_bytes_max(limits.iter()),
                     ..WriteLimits::default()
                 },
                 ..ConnectionLimits::default()
@@ -298,7 +287,7 @@ impl Nats {
 
     fn unreachable(&self, trouble: Option<Trouble>) -> NatsError {
         let why = match trouble {
-            Some(Trouble::Connection(error)) => error.to_string(),
+            Some(Trouble::Connection { error, .. }) => error.to_string(),
             Some(Trouble::Refused(why)) => why,
             None => "a server was reached and did not answer".into(),
         };
@@ -345,7 +334,7 @@ fn no_thread(error: std::io::Error) -> StartError {
 /// A trouble that does not end by itself, as an error.
 fn told(trouble: Trouble) -> NatsError {
     match trouble {
-        Trouble::Connection(error) => NatsError::Refused(error.to_string()),
+        Trouble::Connection { error, .. } => NatsError::Refused(error.to_string()),
         Trouble::Refused(why) => NatsError::Permission(why),
     }
 }

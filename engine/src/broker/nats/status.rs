@@ -12,7 +12,12 @@ use crate::message::HandlerId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// It could not be connected; it goes on trying.
-    Connection(ConnectionError),
+    Connection {
+        /// Why not.
+        error: ConnectionError,
+        /// Whether every server that is known has refused it: none is left that may accept.
+        all_refused: bool,
+    },
     /// The server refused something that a handler needs, in these words.
     Refused(String),
 }
@@ -21,7 +26,7 @@ impl Trouble {
     /// Whether trying again comes to the same end until somebody changes something.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Connection(error) => error.fault.is_final(),
+            Self::Connection { error, all_refused } => *all_refused && error.fault.is_final(),
             Self::Refused(_) => true,
         }
     }
@@ -98,7 +103,7 @@ impl Status {
     pub(super) fn set_trouble(&self, trouble: Trouble) {
         let refused = match &trouble {
             Trouble::Refused(_) => true,
-            Trouble::Connection(error) => matches!(error.fault, ConnectionFault::Refused(_)),
+            Trouble::Connection { error, .. } => matches!(error.fault, ConnectionFault::Refused(_)),
         };
         self.refusals
             .fetch_add(u64::from(refused), Ordering::Relaxed);

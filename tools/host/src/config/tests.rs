@@ -92,6 +92,13 @@ const ROWS: &[Row] = &[
         "auth: CredentialsFile(\"c.creds\")",
     ),
     ("nats", "ready_wait_max", "\"7s\"", "ready_wait_max: 7s"),
+    ("nats", "silence_max", "\"7s\"", "silence_max: 7s"),
+    (
+        "nats",
+        "reconnect_delay_max",
+        "\"7s\"",
+        "reconnect_delay_max: 7s",
+    ),
     (
         "nats.tls",
         "ca",
