@@ -153,7 +153,7 @@ const MORE: &[Row] = &[
         "File(\"other.wasm\")",
     ),
     ("handler", "any_broker", "true", "any_broker: true"),
-    ("handler", "env", "{ A = \"b\" }", "env: [(\"A\", \"b\")]"),
+    ("handler", "env", "{ A = \"b\" }", "env: [\"A\"]"),
     (
         "handler",
         "stream",

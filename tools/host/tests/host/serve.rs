@@ -195,7 +195,11 @@ fn no_log_line_has_a_secret_whatever_is_logged() {
         &["run", "--config"],
     );
     let mut program = Program::start(command.env("RUST_LOG", "trace"));
-    program.wait_for("ready");
+    // Its log lines have the word too.
+    file.client.until("ready", |_| {
+        let lines = program.err().so_far();
+        lines.iter().any(|line| line == "ready").then_some(())
+    });
     let stored = file.client.store(Post::new("orders.new", "x"));
     stored.expect("the stream is there");
     file.client.wait_consumed("ORDERS", "mill");
