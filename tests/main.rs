@@ -17,6 +17,7 @@ mod nats_errors;
 mod nats_harness;
 mod nats_kills;
 mod nats_once;
+mod nats_refusals;
 mod nats_streams;
 mod policies;
 mod pond;

@@ -642,6 +642,7 @@ fn what_the_server_refuses_later_is_counted_and_the_rest_goes_on() {
     assert!(secret.rest().is_empty());
     let stats = settled(&engine);
     assert_eq!((stats.handlers[0].acked, stats.connects), (3, 1));
+    assert_eq!(stats.handlers[0].refusals, 2);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millpond::{
-    Auth, ClientCertificate, Engine, EngineConfig, NatsConfig, Pem, Roots, Secret, ServerUrl,
-    Spread, TlsOptions,
+    Auth, ClientCertificate, Engine, EngineConfig, NatsConfig, NatsSource, Pem, Roots, Secret,
+    ServerUrl, Spread, StreamSource, TlsOptions,
 };
 use millpond_tests::nats::{
     Certificates, Client, Nkey, Operator, Pair, Post, Server, Settings, async_nats,
@@ -207,6 +207,66 @@ fn one_server_of_several_is_enough() {
     let client = Client::connect(&server.url());
     let urls = format!("{},{}", gone.url(), server.url());
     answers(echo(&urls, |_| ()), &client);
+}
+
+/// Two servers that each let in somebody else.
+fn alices_and_bobs() -> [Server; 2] {
+    [("alice", "a"), ("bob", "b")]
+        .map(|(user, password)| Settings::new().user(user, password).start())
+}
+
+#[test]
+fn a_server_that_refuses_does_not_end_a_start_that_another_accepts() {
+    let [alices, bobs] = alices_and_bobs();
+    let as_bob = |server: &Server| server.url().replace("://", "://bob:b@");
+    let options = async_nats::ConnectOptions::with_user_and_password("bob".into(), "b".into());
+    let client = Client::connect_as(&bobs.url(), options).expect("he may");
+    // Whichever of them is tried first: two shards begin with different ones.
+    let urls = format!("{},{}", as_bob(&alices), as_bob(&bobs));
+    answers(echo(&urls, |_| ()).shards(2), &client);
+    // Streams are looked up over a connection of their own.
+    client.create_stream("IN", &["in.>"], json!({}));
+    client.create_consumer("IN", "D", json!({}));
+    let source = NatsSource::Stream(StreamSource::existing("IN", "D"));
+    let mut config = at(&urls, [handler("counter").nats(source)]);
+    config.shards = 2;
+    let engine = start(config);
+    client.store_all([Post::new("in.x", "1")]);
+    client.wait_consumed("IN", "D");
+    assert_eq!(settled(&engine).settled(), 1);
+}
+
+#[test]
+fn servers_that_all_refuse_end_a_start_at_once() {
+    let [alices, bobs] = alices_and_bobs();
+    let as_eve = |server: &Server| server.url().replace("://", "://eve:hunter2@");
+    let urls = format!("{},{}", as_eve(&alices), as_eve(&bobs));
+    let error = error(echo(&urls, |_| ()));
+    assert!(
+        error.contains("Authorization Violation") && !error.contains("hunter2"),
+        "{error}"
+    );
+    let source = NatsSource::Stream(StreamSource::existing("IN", "D"));
+    let error = self::error(at(&urls, [handler("counter").nats(source)]));
+    assert!(
+        error.contains("refused the credentials") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_queue_group_may_have_dots_in_its_name() {
+    let server = Settings::new().without_jetstream().start();
+    let client = Client::connect(&server.url());
+    let mut heard = client.subscribe("answer");
+    let engines = [0, 1].map(|_| start(at(&server.url(), [core("echo", Some("orders.v1"))])));
+    let ask = |n: u32| Post::new("echo", n.to_string());
+    for n in 0..20 {
+        assert!(client.request(ask(n)).is_ok());
+    }
+    assert!(heard.rest().is_empty());
+    let handled = engines.iter().map(|engine| settled(engine).settled());
+    assert_eq!(handled.sum::<u64>(), 20, "one of the group handles each");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Effectively once: one copy of every send, whatever is cut, and whoever sends into the same stream.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::Command;
 use std::time::Duration;
 
 use millpond::{
@@ -9,12 +11,17 @@ use millpond::{
 };
 use millpond_tests::guest;
 use millpond_tests::nats::{Client, Point, Post, Proxy, Server, Settings, Way, header};
+use millpond_tests::program::Program;
 use serde_json::json;
 
 use crate::harness::{LONG, PROBE, config, start};
 
 /// A name for each input of a handler, and what it makes of it: `OUT` has three messages an input.
 const INPUTS: usize = 200;
+/// Times that an engine is killed.
+const KILLS: usize = 20;
+/// The variable that makes this program an engine on the server that it names.
+const URL: &str = "MILLPOND_TEST_ONCE_URL";
 
 /// A server with the streams `IN0`, `IN1` and `OUT`, and consumers whose messages come again after a second.
 fn ready() -> (Server, Client) {
@@ -65,12 +72,17 @@ fn engine(url: &str, handlers: impl IntoIterator<Item = HandlerConfig>) -> Engin
 
 /// Inputs that each make the probe send three messages, which name it.
 fn feed(client: &Client, stream: &str) {
+    feed_from(client, stream, 0);
+}
+
+/// The same, named from this number on.
+fn feed_from(client: &Client, stream: &str, first: usize) {
     let input = |n: usize| {
         let say = |k| format!("say out.{k} {stream}-{n}-{k}");
         let text = [say(0), say(1), say(2)].join(";");
         Post::new(format!("{stream}.in"), text)
     };
-    client.store_all((0..INPUTS).map(input));
+    client.store_all((first..first + INPUTS).map(input));
 }
 
 /// How often each text is in `OUT`.
@@ -85,9 +97,16 @@ fn copies(client: &Client) -> BTreeMap<String, usize> {
 
 #[track_caller]
 fn one_of_each(client: &Client, streams: &[&str]) {
+    one_of_all(client, streams.len() * INPUTS);
+}
+
+/// One copy of every send of so many inputs, and nothing else.
+#[track_caller]
+fn one_of_all(client: &Client, inputs: usize) {
     let copies = copies(client);
-    assert_eq!(copies.len(), streams.len() * INPUTS * 3);
-    assert!(copies.values().all(|&n| n == 1), "{copies:?}");
+    assert_eq!(copies.len(), inputs * 3);
+    let more: Vec<_> = copies.iter().filter(|(_, n)| **n != 1).collect();
+    assert_eq!(more, [], "more than one copy");
 }
 
 fn ended(engine: &Engine) {
@@ -144,4 +163,93 @@ fn what_is_cut_between_the_stream_and_the_ack_is_stored_once() {
     ended(&engine);
     one_of_each(&client, &["IN0"]);
     assert!(proxy.accepted() > cuts, "it connected again after each cut");
+}
+
+#[test]
+fn the_engine_of_another_process() {
+    let Ok(url) = std::env::var(URL) else {
+        return;
+    };
+    let engine = engine(&url, [once("a", "IN0")]);
+    eprintln!("ready");
+    let _ = std::io::stdin().read(&mut [0]);
+    ended(&engine);
+}
+
+/// Starts an engine in a process of its own.
+fn process(url: &str) -> Program {
+    let program = std::env::current_exe().expect("this program has a path");
+    let mut command = Command::new(program);
+    command
+        .args([
+            "--exact",
+            "nats_once::the_engine_of_another_process",
+            "--nocapture",
+        ])
+        .env(URL, url);
+    Program::start(&mut command)
+}
+
+/// Numbers below `below` that look random and are the same each time.
+fn random(round: usize, below: u64) -> u64 {
+    (round as u64 + 1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(27)
+        % below
+}
+
+/// The point at which the engine of the round is killed, or none: then it is a matter of chance.
+fn point(round: usize) -> Option<Point> {
+    let point = match round % 5 {
+        // Between the stream's confirmation and the ack of the input: before the ack leaves.
+        0 => Point::before(Way::ToServer, "+ACK"),
+        // After a part of an input's batch.
+        1 => Point::after(Way::ToServer, "Nats-Batch-Sequence: 2"),
+        // After the whole of it: it is stored, and the engine never hears so.
+        2 => Point::before(Way::ToClient, "\"stream\":\"OUT\""),
+        // When the confirmation has come.
+        3 => Point::after(Way::ToClient, "\"stream\":\"OUT\""),
+        _ => return None,
+    };
+    Some(point.nth(2 + random(round, 40)))
+}
+
+#[test]
+fn one_copy_of_every_send_is_left_by_engines_that_are_killed_twenty_times() {
+    let (server, client) = ready();
+    let proxy = Proxy::to(server.address());
+    let url = server.url_of(proxy.address());
+    let mut reached = 0;
+    for round in 0..KILLS {
+        feed_from(&client, "IN0", round * INPUTS);
+        let point = point(round);
+        let named = point.is_some();
+        if let Some(point) = point {
+            proxy.at(point);
+        }
+        let mut engine = process(&url);
+        if named {
+            reached += 1;
+            proxy.wait_reached(reached);
+        } else {
+            engine.wait_for("ready");
+            let bytes = proxy.bytes(Way::ToServer) + random(round, 40_000);
+            client.until("so many bytes", |_| {
+                (proxy.bytes(Way::ToServer) >= bytes).then_some(())
+            });
+        }
+        engine.kill();
+        proxy.cut();
+        proxy.pass();
+    }
+    let named = KILLS as u64 / 5 * 4;
+    assert_eq!((proxy.reached(), reached), (named, named), "each was hit");
+    let mut last = process(&url);
+    client.wait_consumed("IN0", "mill");
+    last.close_input();
+    assert!(last.ended().success());
+    one_of_all(&client, KILLS * INPUTS);
+    let again = client.consumer("IN0", "mill");
+    let delivered = again["delivered"]["consumer_seq"].as_u64();
+    assert!(delivered > Some((KILLS * INPUTS) as u64), "some came again");
 }

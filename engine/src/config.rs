@@ -2,6 +2,7 @@
 //!
 //! Owns the shapes and their checks; a guest's own settings (`extensions`) are read here too, since they change the same limits.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub(crate) enum Source {
 }
 
 /// What a guest may reach. Nothing unless granted; the reply subject of a message that it is handling always is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Names of brokers, beside `default`, that the guest may connect to.
     pub brokers: Vec<String>,
@@ -68,8 +69,21 @@ pub struct Grants {
     /// Patterns of subjects that it may subscribe to, in a call or by an update of its configuration. What it named in
     /// `configure` is granted too.
     pub subscribe: Vec<String>,
-    /// Environment variables that it sees.
+    /// Environment variables that it sees. Their values may be secrets: `Debug` shows their names alone.
     pub env: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Grants")
+            .field("brokers", &self.brokers)
+            .field("any_broker", &self.any_broker)
+            .field("send", &self.send)
+            .field("subscribe", &self.subscribe)
+            .field("env", &names)
+            .finish()
+    }
 }
 
 impl Grants {
@@ -490,6 +504,47 @@ mod tests {
         list.iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn no_secret_of_a_configuration_is_shown_by_debug() {
+        use crate::broker::nats::{Auth, ClientCertificate, Pem, Secret, ServerUrl};
+        let secret = || Secret::new("hunter2");
+        let logins = [
+            Auth::Password {
+                user: "mill".into(),
+                password: secret(),
+            },
+            Auth::Token(secret()),
+            Auth::Nkey(secret()),
+            Auth::Jwt {
+                jwt: secret(),
+                seed: secret(),
+            },
+        ];
+        for auth in logins {
+            let handler = HandlerConfig::file("a", "a.wasm").grants(Grants {
+                env: vec![("API_KEY".into(), "hunter2".into())],
+                ..Grants::default()
+            });
+            let urls = ["nats://u:hunter2@a", "nats://hunter2@a"];
+            let urls = urls.map(|url| ServerUrl::parse(url).expect("it is one"));
+            let mut nats = NatsConfig::new(urls.into());
+            nats.auth = auth;
+            nats.tls.certificate = Some(ClientCertificate {
+                chain: Pem::Text(secret()),
+                key: Pem::Text(secret()),
+            });
+            let mut config = EngineConfig::new().handler(handler);
+            config.nats = Some(nats);
+            for shown in [format!("{config:?}"), format!("{config:#?}")] {
+                assert!(!shown.contains("hunter2"), "{shown}");
+                assert!(
+                    shown.contains("API_KEY") && shown.contains("nats://a:4222"),
+                    "{shown}"
+                );
+            }
+        }
     }
 
     #[test]

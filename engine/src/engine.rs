@@ -13,7 +13,7 @@ use crate::broker::memory::requests::{Reply, Requests};
 use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
 use crate::broker::memory::{Delivery, Memory};
-use crate::broker::nats::{Nats, NatsSource, fit_limits};
+use crate::broker::nats::{Nats, NatsSource, connection_bytes, fit_limits};
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig, Spread};
 use crate::configure::{configure_all, profile};
@@ -59,26 +59,36 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// Loads every handler, and sees whether there is the memory that they can need.
+fn load(config: &mut EngineConfig) -> Result<(Guests, MemorySum), StartError> {
+    config.check()?;
+    config.handlers.iter_mut().for_each(fit_limits);
+    let guests = Guests::load(config)?;
+    let sum = guests.memory(config, connection_bytes(config));
+    let limit = config.limits.memory_total_bytes_max;
+    let available = limit.unwrap_or_else(machine_memory);
+    match sum.total() > available {
+        true => Err(StartError::Memory { sum, available }),
+        false => Ok((guests, sum)),
+    }
+}
+
+/// The most memory that an engine of this configuration can need. Loads its components, and starts nothing.
+///
+/// # Errors
+/// A configuration or a component that can't be used; more memory than there is.
+pub fn memory_sum(config: &EngineConfig) -> Result<MemorySum, StartError> {
+    load(&mut config.clone()).map(|(_, sum)| sum)
+}
+
 impl Engine {
     /// Loads and configures every handler, then starts the shards. Blocks until they are ready.
     ///
     /// # Errors
     /// A configuration, component or machine that can't do it; nothing is left running then.
     pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
-        config.check()?;
-        config.handlers.iter_mut().for_each(fit_limits);
-        let guests = Arc::new(Guests::load(&config)?);
-        let memory = guests.memory(&config);
-        let available = config
-            .limits
-            .memory_total_bytes_max
-            .unwrap_or_else(machine_memory);
-        if memory.total() > available {
-            return Err(StartError::Memory {
-                sum: memory,
-                available,
-            });
-        }
+        let (guests, memory) = load(&mut config)?;
+        let guests = Arc::new(guests);
         tracing::info!(reset = guests.reset().name(), shards = config.shards, %memory, "starting");
         let requests = Arc::new(Requests::new(config.limits.requests_max));
         let threads = Threads::new(start_ticker(&config, &guests, &requests)?);
@@ -206,6 +216,9 @@ impl Engine {
             metrics
                 .iter()
                 .for_each(|shard| handler.add(shard.handler(HandlerId(id))));
+            if let Some(nats) = nats {
+                (handler.refusals, handler.refusal) = nats.refused(HandlerId(id));
+            }
             stats.handlers.push(handler);
         }
         stats

@@ -70,7 +70,7 @@ pub use broker::nats::{
 pub use config::{
     CacheConfig, EngineConfig, Grants, HANDLERS_MAX, HandlerConfig, ResetMode, SHARDS_MAX, Spread,
 };
-pub use engine::Engine;
+pub use engine::{Engine, memory_sum};
 pub use error::{
     ComponentError, DrainError, NatsError, PublishError, Refusal, RequestError, StartError,
 };

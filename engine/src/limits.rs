@@ -59,7 +59,8 @@ pub struct HandlerLimits {
     pub outbox_bytes_max: usize,
     /// Failed calls on one message alone before it is terminated. Default 5.
     pub deliveries_max: u32,
-    /// Delay before the second of them; it doubles with each. Default 10 ms. A random half to whole of it is waited.
+    /// Delay before the second of them; it doubles with each. Default 10 ms. A random half to whole of it is waited. So does the delay
+    /// before a message is handled again whose sends could not leave or were not confirmed, with each time: that is no attempt.
     pub retry_delay_first: Duration,
     /// Longest such delay. Default 1 s.
     pub retry_delay_max: Duration,

@@ -30,8 +30,13 @@ pub struct MemorySum {
 }
 
 impl MemorySum {
-    /// The sum for `shards` shards with these handlers.
-    pub(crate) fn new(limits: &EngineLimits, shards: usize, handlers: &[Footprint]) -> Self {
+    /// The sum for `shards` shards with these handlers, each with a connection of so many bytes.
+    pub(crate) fn new(
+        limits: &EngineLimits,
+        shards: usize,
+        handlers: &[Footprint],
+        connection_bytes: u64,
+    ) -> Self {
         // Saturating: what can't be counted is more than any machine has.
         let product = |factors: &[u64]| factors.iter().fold(1u64, |a, b| a.saturating_mul(*b));
         let sum =
@@ -87,6 +92,10 @@ impl MemorySum {
                 "inboxes",
                 product(&[shards_n, messages, size_of::<Message>() as u64]),
             ),
+            (
+                "connections: buffers",
+                product(&[shards_n, connection_bytes]),
+            ),
         ];
         Self {
             terms: terms.into(),
@@ -134,7 +143,7 @@ mod tests {
     #[test]
     fn sum_is_of_its_terms() {
         let limits = EngineLimits::default();
-        let sum = MemorySum::new(&limits, 2, &[footprint(), footprint()]);
+        let sum = MemorySum::new(&limits, 2, &[footprint(), footprint()], 1_000);
         let term = |name: &str| {
             sum.terms
                 .iter()
@@ -146,6 +155,7 @@ mod tests {
         assert_eq!(term("stacks"), 2 * (1 + 16 + 4 + 1) * (3 << 19));
         assert_eq!(term("ready"), 2 * 4 * (1 << 20));
         assert_eq!(term("messages"), 2 * 2 * (8 << 20));
+        assert_eq!(term("connections"), 2 * 1_000);
         assert_eq!(
             term("slots"),
             2 * (1 + 16 + 4 + 1) * ((1 << 20) + (64 << 10))
@@ -171,7 +181,7 @@ mod tests {
             ..EngineLimits::default()
         };
         assert_eq!(of_engine(&limits), None);
-        let sum = MemorySum::new(&limits, 16, &vec![most; 4_096]);
+        let sum = MemorySum::new(&limits, 16, &vec![most; 4_096], 0);
         assert_eq!(sum.total(), u64::MAX);
     }
 
@@ -182,7 +192,7 @@ mod tests {
             let all = |n: usize, calls| {
                 let mut f = footprint();
                 f.limits.suspended_calls_max = calls;
-                MemorySum::new(&limits, shards, &vec![f; n]).total()
+                MemorySum::new(&limits, shards, &vec![f; n], 0).total()
             };
             prop_assert!(all(handlers, calls) <= all(handlers + 1, calls));
             prop_assert!(all(handlers, calls) <= all(handlers, calls + 1));

@@ -76,7 +76,7 @@ impl Span {
         }
     }
 
-    fn of(self, frame: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, frame: &[u8]) -> &[u8] {
         &frame[self.start as usize..][..self.len as usize]
     }
 }
@@ -121,6 +121,8 @@ pub struct Message {
     pub(crate) attempts: u32,
     /// Whether it is called alone, so that the cause of a fault stands alone.
     pub(crate) alone: bool,
+    /// Times that it was given back since its sends could not be sent, or were not confirmed: that is no attempt.
+    pub(crate) returns: u8,
     /// Where it came from.
     pub(crate) via: Via,
     /// Its place in a table of who it came from; 0 where there is none.
@@ -152,6 +154,7 @@ impl Message {
             id: 0,
             attempts: 0,
             alone: false,
+            returns: 0,
             via: Via::Process,
             place: 0,
             arrived: None,

@@ -207,7 +207,8 @@ pub struct Stats {
     pub connected: u64,
     /// Times that a shard was connected to a server; what is above one a shard was connected again.
     pub connects: u64,
-    /// Things that a server refused, such as a subject that may not be heard.
+    /// Things that a server refused: a subject that may not be heard, credentials, a message. What concerns one handler is in its
+    /// row too.
     pub refusals: u64,
     /// Latency from arrival to settlement of messages that were handled or given up on; those shed are not among them.
     pub latency: Latencies,
@@ -250,6 +251,11 @@ pub struct HandlerStats {
     pub pauses: u64,
     /// Shards on which it is paused, or has not succeeded since.
     pub paused_shards: u64,
+    /// Times that a server refused it something: to hear one of its subjects, to pull, or what it sent. On each shard and connection
+    /// each refused subscription counts; of two handlers that send to one refused subject the later one is meant.
+    pub refusals: u64,
+    /// The server's words at one of the latest of these, at most 1,024 bytes of them. It stays when the permission is given.
+    pub refusal: Option<String>,
 }
 
 impl HandlerStats {

@@ -98,6 +98,21 @@ impl Outbox {
         self.sends.len()
     }
 
+    /// Bytes held: subjects, reply subjects, headers and payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// What is held, in the order in which the guest made it.
+    pub(crate) fn sends(&self) -> impl Iterator<Item = Send<'_>> {
+        let frame = &self.frames[..];
+        self.sends.iter().map(move |layout| Send {
+            subject: layout.subject.of(frame),
+            headers: layout.headers.of(frame),
+            payload: layout.payload.of(frame),
+        })
+    }
+
     /// Starts a send to a checked subject. What is not ended with [`Draft::payload`] leaves no trace.
     pub(crate) fn draft(&mut self, subject: &str) -> Draft<'_> {
         debug_assert!(
@@ -174,6 +189,18 @@ impl Outbox {
         self.marks.clear();
         self.update = None;
     }
+}
+
+/// A held send, as it lies there.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "the simulator looks at none")]
+pub(crate) struct Send<'a> {
+    /// Its subject.
+    pub(crate) subject: &'a [u8],
+    /// Its header lines, each with its line end.
+    pub(crate) headers: &'a [u8],
+    /// Its payload.
+    pub(crate) payload: &'a [u8],
 }
 
 /// A send under construction: reply subject, then headers, then the payload that ends it.

@@ -29,14 +29,16 @@ pub(crate) trait Transport {
     fn woken(&mut self) {}
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
-    /// The sends of a call on these messages follow, so many of them: for who sends them together.
+    /// A call on these messages has ended well, and what it sent is to be released: for who sends all of it together, and for who
+    /// can see that some of it can never leave. Then nothing is released, and the call has failed, for this reason.
     fn begin_release(
         &mut self,
         _from: HandlerId,
         _inputs: &[Message],
         _release: u64,
-        _sends: usize,
-    ) {
+        _outbox: &Outbox,
+    ) -> Result<(), String> {
+        Ok(())
     }
     /// Takes a released send of this handler's guest, and says whether it will report on it.
     fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;

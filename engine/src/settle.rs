@@ -59,6 +59,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             Fault::new(FaultKind::Outbox, detail)
         });
         let result = overflow.map_or(result, Err);
+        let result = result.and_then(|()| self.may_release(id, &batch.messages, &outbox));
         let origin = batch.origin;
         let handler = &mut self.handlers[id.index()];
         if result.is_ok() {
@@ -111,6 +112,22 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         }
     }
 
+    /// Whether what the call held can be released, all of it. Seen before any of it leaves: what can't is then the fault of the call, and
+    /// the batch is split until the input that causes it stands alone, while nothing of the others was sent.
+    fn may_release(
+        &mut self,
+        id: HandlerId,
+        inputs: &[Message],
+        outbox: &Outbox,
+    ) -> Result<(), Fault> {
+        if outbox.len() == 0 {
+            return Ok(());
+        }
+        let release = self.releases.next_id();
+        let begun = self.transport.begin_release(id, inputs, release, outbox);
+        begun.map_err(|why| Fault::new(FaultKind::Refused, why))
+    }
+
     /// Releases what the call held, then settles its messages as the guest said, or else as handled: at once, or when the sends
     /// that need it are confirmed.
     fn succeeded(
@@ -123,10 +140,6 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.metrics.handler(id).sent.add(outbox.len() as u64);
         let release = self.releases.next_id();
         let (mut pending, mut unsent, mut index) = (Pending::default(), None, 0);
-        if outbox.len() > 0 {
-            let sends = outbox.len();
-            self.transport.begin_release(id, messages, release, sends);
-        }
         outbox.release(|message| {
             match self
                 .transport
@@ -231,7 +244,10 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 Some(Unsent::Refused(_)) => self.call_alone(id, &mut vec![message], at),
                 Some(Unsent::Disconnected) => {
                     message.alone |= self.handlers[id.index()].batcher.is_ordered();
-                    self.again(id, message, 1, at);
+                    message.returns = message.returns.saturating_add(1);
+                    // It grows with each time, or an outage would be spent on calls in vain.
+                    let times = message.attempts.saturating_add(message.returns.into());
+                    self.again(id, message, times, at);
                 }
             }
         }

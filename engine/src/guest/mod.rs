@@ -75,14 +75,14 @@ impl Guests {
     }
 
     /// The most memory that these handlers can need.
-    pub(crate) fn memory(&self, config: &EngineConfig) -> MemorySum {
+    pub(crate) fn memory(&self, config: &EngineConfig, connection_bytes: u64) -> MemorySum {
         let footprints: Vec<_> = self
             .loaded
             .iter()
             .zip(&config.handlers)
             .map(|(l, h)| l.footprint(h))
             .collect();
-        MemorySum::new(&config.limits, config.shards, &footprints)
+        MemorySum::new(&config.limits, config.shards, &footprints, connection_bytes)
     }
 
     /// How used memory is reset.

@@ -7,7 +7,7 @@ use crate::admission::{Bound, Load};
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::GuestConfiguration;
+use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::scenario::{Network, Scenario, Spec};
@@ -307,6 +307,23 @@ impl Transport for ScriptedBroker {
                 .limits_changed(id, &limits, now);
             apply(id, &limits);
         }
+    }
+
+    fn begin_release(
+        &mut self,
+        _: HandlerId,
+        inputs: &[Message],
+        _: u64,
+        outbox: &Outbox,
+    ) -> Result<(), String> {
+        assert!(outbox.len() > 0, "what sends nothing is not released");
+        let now = self.world.borrow().now;
+        if now >= self.calm || !self.rng.chance(self.network.releases_refused) {
+            return Ok(());
+        }
+        let ledger = &mut self.world.borrow_mut().ledger;
+        ledger.release_refused(inputs, now);
+        Err("too large".into())
     }
 
     fn send(&mut self, _: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {

@@ -135,6 +135,7 @@ fn network(lasts: Duration, rng: &mut Rng) -> Network {
         repeated: rng.pick(&[0, 100, 500]),
         refused: rng.pick(&[0, 0, 30]),
         refused_at_once: rng.pick(&[0, 0, 30]),
+        releases_refused: rng.pick(&[0, 0, 0, 30]),
         late: rng.pick(&[0, 0, 30]),
         letters_refused: rng.pick(&[0, 0, 300, 1_000]),
         letters_stored: rng.chance(500),

@@ -107,6 +107,8 @@ pub(crate) struct Network {
     pub(crate) refused: u32,
     /// Sends that are refused at once.
     pub(crate) refused_at_once: u32,
+    /// Releases that are refused before anything of them is sent.
+    pub(crate) releases_refused: u32,
     /// Reports that come far too late.
     pub(crate) late: u32,
     /// Letters that are not taken.

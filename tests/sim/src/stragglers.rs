@@ -123,6 +123,7 @@ fn scenario(reads: u32) -> Scenario {
             repeated: 0,
             refused: 0,
             refused_at_once: 0,
+            releases_refused: 0,
             late: 0,
             letters_refused: 0,
             letters_stored: false,

@@ -54,6 +54,8 @@ tally! {
     sends
     /// Sends that were refused.
     refusals
+    /// Releases that were refused as a whole.
+    releases_refused
     /// Reports that came again, or too late.
     repeated
     /// Releases that waited too long.

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use millpond::{EngineLimits, HandlerConfig, HandlerLimits, Inspection};
+use millpond::{EngineLimits, HandlerConfig, HandlerLimits, Inspection, MemorySum};
 
 use crate::args::CheckArguments;
-use crate::config::file::{Flags, HandlerKeys};
+use crate::config::file::{DeliveryKey, Flags, HandlerKeys};
 use crate::config::{self, EngineLimitKeys, HandlerLimitKeys, Plan, Planned, level_name};
 use crate::exit::{Exit, print};
 
@@ -18,6 +18,7 @@ pub(crate) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         millpond::inspect(handler).with_context(|| planned.place.clone())
     };
     let inspected = handlers.map(inspect).collect::<anyhow::Result<Vec<_>>>()?;
+    let memory = millpond::memory_sum(&plan.engine)?;
     let mut warnings = plan.warnings.clone();
     if arguments.connect {
         warnings.extend(millpond::check_nats(&plan.engine)?);
@@ -29,15 +30,16 @@ pub(crate) fn check(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let file = arguments.file.display();
     print(&format!(
         "{file} is good\n\n{}",
-        summary(&plan, &inspected, connected)
+        summary(&plan, &inspected, &memory, connected)
     ))?;
     Ok(Exit::Ok)
 }
 
 /// What a configuration says, for people.
-fn summary(plan: &Plan, inspected: &[Inspection], connected: bool) -> String {
+fn summary(plan: &Plan, inspected: &[Inspection], memory: &MemorySum, connected: bool) -> String {
     let mut text = String::new();
     line(&mut text, "shards", &plan.engine.shards.to_string());
+    line(&mut text, "memory", &format!("at most {memory}"));
     if let Some(nats) = &plan.engine.nats {
         let urls: Vec<_> = nats.urls.iter().map(ToString::to_string).collect();
         let asked = if connected {
@@ -140,6 +142,9 @@ fn delivery(keys: &HandlerKeys) -> &'static str {
     match (&keys.stream, keys.delivery) {
         (None, _) => "at-most-once: what is lost or shed on the way is not sent again",
         (Some(_), None) => "at-least-once",
+        (Some(_), Some(DeliveryKey::AtMostOnce)) => {
+            "at-most-once: acked on arrival, and lost with the engine that took it"
+        }
         (Some(_), Some(level)) => level_name(level),
     }
 }

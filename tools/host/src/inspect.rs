@@ -32,6 +32,30 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// How often a message's effects may happen, by where a handler takes it from; the second and last by `--delivery`.
+const DELIVERY: [(&str, &str, &str); 4] = [
+    (
+        "subjects",
+        "at-most-once",
+        "the server keeps nothing: what is lost or shed on the way is gone",
+    ),
+    (
+        "stream",
+        "at-most-once",
+        "--delivery at-most-once: acked on arrival, lost with the engine",
+    ),
+    (
+        "stream",
+        "at-least-once",
+        "the default: acked once its sends are stored; they may be repeated",
+    ),
+    (
+        "stream",
+        "effectively-once",
+        "--delivery effectively-once: its sends are stored together, and once",
+    ),
+];
+
 /// How a component is called, in one word.
 fn way(way: Way) -> &'static str {
     match way {
@@ -48,6 +72,7 @@ fn object(path: &Path, inspection: &Inspection) -> Value {
         "contract": inspection.contract.interface(),
         "imports": inspection.imports.iter().map(import).collect::<Vec<_>>(),
         "way": way(inspection.way),
+        "delivery": DELIVERY.map(|(from, level, why)| json!({ "from": from, "level": level, "meaning": why })),
         "memories": inspection.memories,
         "memory_bytes": inspection.memory_bytes,
         "component_bytes": inspection.component_bytes,
@@ -83,6 +108,10 @@ fn table(path: &Path, inspection: &Inspection) -> String {
         };
         // Writing to a string can't fail.
         let _ = writeln!(text, "{head:<11}{:<width$}  {granted}", import.name);
+    }
+    for (at, (from, level, why)) in DELIVERY.iter().enumerate() {
+        let head = if at == 0 { "delivery" } else { "" };
+        let _ = writeln!(text, "{head:<11}{from:<8}  {level:<16}  {why}");
     }
     text
 }

@@ -133,6 +133,16 @@ impl Requests {
         true
     }
 
+    /// Whether a request waits for its reply on this subject.
+    pub(crate) fn is_open(&self, subject: &str) -> bool {
+        let Some((index, generation)) = place_of(subject) else {
+            return false;
+        };
+        let slots = &self.slots.lock().0;
+        let found = slots.get(index).filter(|s| s.generation == generation);
+        found.is_some_and(|slot| slot.waiting.is_some())
+    }
+
     fn take(&self, index: usize, generation: u64) -> Option<Waiting> {
         let mut guard = self.slots.lock();
         let (slots, free) = &mut *guard;

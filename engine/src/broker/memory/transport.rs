@@ -180,6 +180,11 @@ impl MemoryTransport {
         message.raw_subject().starts_with(INBOX.as_bytes()) && self.broker.requests.reply(message)
     }
 
+    /// Whether a request of this process waits for its reply on this subject.
+    pub(crate) fn is_asked_on(&self, subject: &str) -> bool {
+        self.broker.requests.is_open(subject)
+    }
+
     /// Hands a message that leaves the process to the subscriptions in it.
     pub(crate) fn tell_subscriptions(&mut self, message: &Message) {
         if !self.broker.routes.load().has_subscriptions() {

@@ -99,21 +99,23 @@ impl NatsSource {
     /// The first thing that is wrong with it.
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
-            Self::Core { queue } => queue.as_deref().and_then(|q| bad_name("queue", q)),
+            // A server takes dots in the name of a group: it is no part of a subject.
+            Self::Core { queue } => queue.as_deref().and_then(|q| bad_name("queue", q, "*>/\\")),
             Self::Stream(source) => {
                 let filters = source.create.iter().flat_map(|c| &c.filter_subjects);
                 let filter = filters.map(|f| check_pattern(f)).find_map(Result::err);
-                bad_name("stream", &source.stream)
-                    .or_else(|| bad_name("durable", &source.durable))
+                bad_name("stream", &source.stream, ".*>/\\")
+                    .or_else(|| bad_name("durable", &source.durable, ".*>/\\"))
                     .or_else(|| filter.map(|fault| fault.to_string()))
             }
         }
     }
 }
 
-/// Why a name of the server's can't be one; the rules are those of nats-server for streams and consumers.
-fn bad_name(what: &str, name: &str) -> Option<String> {
-    let foreign = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+/// Why a name of the server's can't be one; the rules are those of nats-server for streams and consumers. It may have none of the
+/// characters `not`.
+fn bad_name(what: &str, name: &str, not: &str) -> Option<String> {
+    let foreign = |c: char| c.is_whitespace() || c.is_control() || not.contains(c);
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let bytes = name.len();
         return Some(format!(
@@ -121,7 +123,11 @@ fn bad_name(what: &str, name: &str) -> Option<String> {
         ));
     }
     name.contains(foreign).then(|| {
-        format!("{what} {name:?} has white space, a control character or one of . * > / \\; leave it out")
+        let not: Vec<String> = not.chars().map(String::from).collect();
+        let not = not.join(" ");
+        format!(
+            "{what} {name:?} has white space, a control character or one of {not}; leave it out"
+        )
     })
 }
 
@@ -138,6 +144,9 @@ mod tests {
         let over = core(&"q".repeat(NAME_BYTES_MAX + 1)).fault().unwrap();
         assert!(over.contains("256 bytes"), "{over}");
         assert!(core("").fault().unwrap().contains("0 bytes"));
+        assert_eq!(core("orders.v1").fault(), None);
+        let star = core("orders.*").fault().unwrap();
+        assert!(star.contains("one of * > / \\;"), "{star}");
     }
 
     #[test]

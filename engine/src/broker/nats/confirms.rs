@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 /// Sends of one shard that may wait for their confirmation. Default 65,536: 64 batches of a thousand; at it further sends
 /// count as lost and are made again with their message.
-const CONFIRMS_MAX: usize = 1 << 16;
+pub(crate) const CONFIRMS_MAX: usize = 1 << 16;
 
 /// The sends of one shard that wait to be confirmed.
 #[derive(Debug)]
@@ -60,6 +60,12 @@ impl Confirms {
         let written = write!(self.subject, "{place}.{used}");
         written.expect("a String takes all that is written");
         Some(&self.subject)
+    }
+
+    /// Whether so many more may wait.
+    pub(crate) fn has_room(&mut self, count: usize, now: Instant) -> bool {
+        self.expire(now);
+        self.places.len() - self.free.len() + count <= CONFIRMS_MAX
     }
 
     /// Takes the one back that was opened last: it was not sent.
@@ -157,6 +163,10 @@ mod tests {
         let old = c.open(id(1), START).unwrap().to_owned();
         let _ = c.open(id(2), START + SECOND).unwrap();
         assert_eq!(c.len(), 1, "the first was forgotten at its time");
+        assert!(
+            c.has_room(CONFIRMS_MAX - 1, START + SECOND)
+                && !c.has_room(CONFIRMS_MAX, START + SECOND)
+        );
         assert_eq!(c.answered(&old), None);
     }
 
@@ -166,6 +176,7 @@ mod tests {
         for n in 0..CONFIRMS_MAX {
             c.open(id(n as u64), START).unwrap();
         }
+        assert!(!c.has_room(1, START) && c.has_room(0, START));
         assert_eq!(c.open(id(0), START), None);
         let mut lost = 0;
         c.forget(|_| lost += 1);

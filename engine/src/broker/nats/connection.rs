@@ -237,6 +237,11 @@ impl Connection {
         matches!(self.phase, Phase::Live(_))
     }
 
+    /// Whether every server that is known has refused us the last time in a way that will hardly change soon.
+    pub(crate) fn all_refused(&self) -> bool {
+        self.base.servers.all_refused()
+    }
+
     /// What the server says of itself, while it is live.
     #[cfg(test)]
     pub(crate) fn info(&self) -> Option<&Arc<ServerInfo>> {

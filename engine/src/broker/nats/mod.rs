@@ -7,6 +7,7 @@
 mod alive;
 mod atomic;
 pub(crate) mod auth;
+mod bounds;
 mod config;
 mod confirms;
 mod connection;
@@ -19,8 +20,10 @@ mod js;
 mod live;
 mod pulls;
 mod refusal;
+mod release;
 mod renew;
 mod resolver;
+mod senders;
 mod servers;
 mod session;
 mod settings;
@@ -48,4 +51,5 @@ pub use start::check_nats;
 pub use tls::{ClientCertificate, Pem, Roots, TlsOptions};
 pub use url::{ServerUrl, UrlError};
 
+pub(crate) use bounds::connection_bytes;
 pub(crate) use start::{Nats, fault, fit_limits};

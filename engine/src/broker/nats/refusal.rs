@@ -30,8 +30,8 @@ pub(crate) enum RefusalKind {
     Subscription {
         /// The subject.
         subject: String,
-        /// The queue group, where there is one.
-        queue: Option<String>,
+        /// The subscription's number, where the server says it.
+        sid: Option<u64>,
     },
     /// A message was larger than the server takes.
     MaximumPayload,
@@ -116,11 +116,12 @@ fn kind_of(text: &str) -> RefusalKind {
     }
 }
 
-/// `Publish to "a"`, `Publish with Reply of "a"`, `Subscription to "a"`, `Subscription to "a" using queue "q"`.
+/// `Publish to "a"`, `Publish with Reply of "a"`, `Subscription to "a"`, `Subscription to "a" using queue "q"`; and of one that was
+/// taken back when the server's configuration was loaded anew, `Subscription to "a" (sid "7")`.
 fn permission(lower: &str, text: &str) -> RefusalKind {
     use RefusalKind as K;
-    let mut quoted = text.split('"').skip(1).step_by(2).map(str::to_owned);
-    let Some(subject) = quoted.next() else {
+    let mut quoted = text.split('"').skip(1).step_by(2);
+    let Some(subject) = quoted.next().map(str::to_owned) else {
         return K::Unknown;
     };
     match () {
@@ -128,7 +129,10 @@ fn permission(lower: &str, text: &str) -> RefusalKind {
         () if lower.starts_with("publish with reply") => K::Reply { subject },
         () if lower.starts_with("subscription to") => K::Subscription {
             subject,
-            queue: quoted.next(),
+            sid: lower
+                .contains("(sid \"")
+                .then(|| quoted.last()?.parse().ok())
+                .flatten(),
         },
         () => K::Unknown,
     }
@@ -220,9 +224,9 @@ mod tests {
     #[test]
     fn permissions_name_what_they_are_about() {
         let subject = || "a.b".to_owned();
-        let to = |queue: Option<&str>| K::Subscription {
+        let to = |sid: Option<u64>| K::Subscription {
             subject: subject(),
-            queue: queue.map(str::to_owned),
+            sid,
         };
         for (text, kind) in [
             ("Publish to \"a.b\"", K::Publish { subject: subject() }),
@@ -231,7 +235,9 @@ mod tests {
                 K::Reply { subject: subject() },
             ),
             ("Subscription to \"a.b\"", to(None)),
-            ("subscription to \"a.b\" using queue \"q\"", to(Some("q"))),
+            ("subscription to \"a.b\" using queue \"q\"", to(None)),
+            ("Subscription to \"a.b\" (sid \"7\")", to(Some(7))),
+            ("Subscription to \"a.b\" (sid \"x\")", to(None)),
         ] {
             let read = ServerRefusal::read(&format!("'Permissions Violation for {text}'"));
             assert_eq!(read.kind, kind, "{text}");

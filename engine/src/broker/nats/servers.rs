@@ -55,6 +55,8 @@ struct Server {
     /// Whether it was told of, not configured.
     discovered: bool,
     failures: u32,
+    /// Whether it refused us the last time.
+    refused: bool,
     /// Not before this.
     ready: Option<Instant>,
 }
@@ -117,6 +119,7 @@ impl Servers {
             server.failures = 0;
         }
         server.failures = server.failures.saturating_add(1);
+        server.refused = end == End::Refused;
         let (failures, delay_first) = match end {
             End::Failed => (server.failures, first),
             End::Refused | End::Left => (1, max),
@@ -177,6 +180,11 @@ impl Servers {
             .any(|(_, server)| server.ready.is_none_or(|at| at <= now))
     }
 
+    /// Whether every one has refused us the last time that it was tried.
+    pub(crate) fn all_refused(&self) -> bool {
+        self.known.iter().all(|server| server.refused)
+    }
+
     /// How many are known.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -190,6 +198,7 @@ impl Server {
             url,
             discovered,
             failures: 0,
+            refused: false,
             ready: None,
         }
     }

@@ -5,9 +5,10 @@ use super::js::ack::{self, Delivery};
 use super::js::pull::{PullRest, PullStatus, Then};
 use super::pulls::Told;
 use super::refusal::{RefusalKind, ServerRefusal};
+use super::settings::ConnectionError;
 use super::status::Trouble;
 use super::takes::{FromStream, Subscribed, Take, Use};
-use super::transport::{NatsTransport, told};
+use super::transport::{Desk, NatsTransport, told};
 use super::wire::parse::{Incoming, TooLarge};
 use crate::confirm::{Report, Unsent};
 use crate::message::HandlerId;
@@ -29,16 +30,23 @@ impl NatsTransport {
             Change::Info(info) => tracing::debug!(?info, "the server says anew what it is"),
             Change::Lost { why, unsent_bytes } => {
                 tracing::warn!(%why, unsent_bytes, "the connection is lost; connecting again");
-                self.desk.status.set_trouble(Trouble::Connection(why));
+                self.trouble(why);
                 self.lose();
             }
             Change::Failed(why) => {
                 tracing::warn!(%why, "not connected; trying again");
-                self.desk.status.set_trouble(Trouble::Connection(why));
+                self.trouble(why);
             }
             Change::Refused(refusal) => self.refused(&refusal),
             Change::TooLarge(large) => self.too_large(&large, now),
         }
+    }
+
+    /// The connection could not be made, or was lost.
+    fn trouble(&self, error: ConnectionError) {
+        let all_refused = self.connection.all_refused();
+        let trouble = Trouble::Connection { error, all_refused };
+        self.desk.status.set_trouble(trouble);
     }
 
     /// A message was not read: a stream is told not to deliver it again, since that would end the same way.
@@ -76,6 +84,7 @@ impl NatsTransport {
     fn begin(&mut self, now: Instant) {
         let desk = &mut self.desk;
         desk.refused = false;
+        desk.deaf.clear();
         desk.takes.renumber();
         for (take, id) in desk.handlers.iter_mut().zip(0..) {
             if let Take::Stream(stream) = take {
@@ -115,17 +124,11 @@ impl NatsTransport {
 
     /// The server said no to something: what is its handler's is told by its name.
     fn refused(&mut self, refusal: &ServerRefusal) {
-        let handler = match &refusal.kind {
-            RefusalKind::Subscription { subject, .. } => {
-                let of = |s: &Subscribed| s.pattern == *subject;
-                let found = self.desk.takes.iter().find(|(_, s)| of(s));
-                found.and_then(|(_, s)| match s.use_ {
-                    Use::Core(id) | Use::Pulls(id) => Some(self.process.name(id)),
-                    Use::Confirms | Use::Feed(_) => None,
-                })
-            }
-            _ => None,
-        };
+        let id = self.desk.of_handler(&refusal.kind);
+        let handler = id.map(|id| self.process.name(id));
+        if let Some(id) = id {
+            self.desk.status.add_refused(id, refusal);
+        }
         tracing::error!(?handler, %refusal, "refused by the server");
         self.desk.refused = true;
         let of = handler.map_or(String::new(), |name| format!("handler {name:?}: "));
@@ -177,6 +180,46 @@ impl NatsTransport {
         let said = desk.said.is_none_or(|b| self.connection.has_passed(b));
         desk.status
             .set_drained(silent && said && self.connection.unsent_bytes() == 0);
+    }
+}
+
+impl Desk {
+    /// Which handler a refusal concerns, if it concerns one.
+    fn of_handler(&mut self, kind: &RefusalKind) -> Option<HandlerId> {
+        match kind {
+            RefusalKind::Subscription { subject, sid } => self.of_subscription(subject, *sid),
+            RefusalKind::Publish { subject } => self.of_publish(subject),
+            _ => None,
+        }
+    }
+
+    /// Whose subscription was refused. Of several of one subject each is refused in these words: each is taken once.
+    fn of_subscription(&mut self, subject: &str, sid: Option<u64>) -> Option<HandlerId> {
+        let refused = |(of, s): &(u64, &Subscribed)| {
+            s.pattern == subject && sid.is_none_or(|sid| sid == *of) && !self.deaf.contains(of)
+        };
+        let (sid, found) = self.takes.iter().find(refused)?;
+        self.deaf.push(sid);
+        match found.use_ {
+            Use::Core(id) | Use::Pulls(id) => Some(id),
+            Use::Confirms | Use::Feed(_) => None,
+        }
+    }
+
+    /// Who published what was refused: asked a stream, acknowledged a message, or sent last to that subject.
+    fn of_publish(&self, subject: &str) -> Option<HandlerId> {
+        let acked = Delivery::parse(subject);
+        let own = |take: &Take| match (take, &acked) {
+            (Take::Stream(s), Some(d)) => {
+                s.bound.stream == d.stream && s.bound.consumer == d.consumer
+            }
+            (Take::Stream(s), None) => s.asked == subject,
+            (Take::Core { .. } | Take::Process, _) => false,
+        };
+        let found = (0..).zip(&self.handlers).find(|(_, take)| own(take));
+        found
+            .map(|(id, _)| HandlerId(id))
+            .or_else(|| self.senders.of(subject))
     }
 }
 

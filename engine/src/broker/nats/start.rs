@@ -9,7 +9,9 @@ use mio::{Registry, Token};
 use parking_lot::{Condvar, Mutex};
 
 use super::alive::AliveLimits;
+use super::bounds::write_bytes_max;
 use super::config::{NatsConfig, NatsSource, StreamSource};
+use super::confirms::CONFIRMS_MAX;
 use super::connection::Connection;
 use super::control::{
     Access, Api, BindError, Bound, ConnectError, DeliveryLevel, Redelivery, Wanted, bind,
@@ -27,12 +29,14 @@ use super::status::{Status, Trouble};
 use super::takes::{FromStream, Take};
 use super::tls::Tls;
 use super::transport::{NatsSetup, NatsTransport};
+use super::wire::write::WriteLimits;
 use crate::broker::memory::transport::MemoryTransport;
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig};
 use crate::dispatch::State;
 use crate::error::{NatsError, StartError};
 use crate::limits::HandlerLimits;
+use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::port::{Port, Unpark};
 
@@ -102,16 +106,20 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
     })
 }
 
-/// Sets what a delivery level asks of a handler's limits: at effectively-once a call has one message, since these contracts don't say
-/// which message a send is for, and its sends fit one atomic batch.
+/// Sets what a source asks of a handler's limits. Of a stream's the sends of a call can all wait for their confirmation at once. At
+/// effectively-once a call has one message, since these contracts don't say which message a send is for, and its sends fit one
+/// atomic batch.
 pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
-    if let Some(NatsSource::Stream(stream)) = &handler.nats
-        && stream.delivery == DeliveryLevel::EffectivelyOnce
-    {
-        let limits = &mut handler.limits;
+    let Some(NatsSource::Stream(stream)) = &handler.nats else {
+        return;
+    };
+    let limits = &mut handler.limits;
+    let mut sends_max = CONFIRMS_MAX;
+    if stream.delivery == DeliveryLevel::EffectivelyOnce {
         limits.batch_messages_max = 1;
-        limits.outbox_messages_max = limits.outbox_messages_max.min(BATCH_MESSAGES_MAX);
+        sends_max = BATCH_MESSAGES_MAX;
     }
+    limits.outbox_messages_max = limits.outbox_messages_max.min(sends_max);
 }
 
 impl Nats {
@@ -134,6 +142,10 @@ impl Nats {
                 servers: ServerLimits {
                     retry_delay_max: nats.reconnect_delay_max,
                     ..ServerLimits::default()
+                },
+                write: WriteLimits {
+                    buffer_bytes_max: write_bytes_max(limits.iter()),
+                    ..WriteLimits::default()
                 },
                 ..ConnectionLimits::default()
             },
@@ -275,7 +287,7 @@ impl Nats {
 
     fn unreachable(&self, trouble: Option<Trouble>) -> NatsError {
         let why = match trouble {
-            Some(Trouble::Connection(error)) => error.to_string(),
+            Some(Trouble::Connection { error, .. }) => error.to_string(),
             Some(Trouble::Refused(why)) => why,
             None => "a server was reached and did not answer".into(),
         };
@@ -287,6 +299,14 @@ impl Nats {
     /// Whether, after a drain began, nothing more comes and all is said.
     pub(crate) fn is_drained(&self) -> bool {
         self.shards.iter().all(|shard| shard.status.is_drained())
+    }
+
+    /// What a handler was refused on all shards: how often, and the words of one of the latest.
+    pub(crate) fn refused(&self, id: HandlerId) -> (u64, Option<String>) {
+        let shards = self.shards.iter().filter_map(|s| s.status.refused(id));
+        shards.fold((0, None), |(count, _), shard| {
+            (count + shard.count, Some(shard.latest))
+        })
     }
 
     /// Connections that are live, connects so far, and refusals so far.
@@ -314,7 +334,7 @@ fn no_thread(error: std::io::Error) -> StartError {
 /// A trouble that does not end by itself, as an error.
 fn told(trouble: Trouble) -> NatsError {
     match trouble {
-        Trouble::Connection(error) => NatsError::Refused(error.to_string()),
+        Trouble::Connection { error, .. } => NatsError::Refused(error.to_string()),
         Trouble::Refused(why) => NatsError::Permission(why),
     }
 }

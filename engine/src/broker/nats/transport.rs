@@ -20,6 +20,7 @@ use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
 use super::pulls::Ask;
 use super::renew::Renewal;
+use super::senders::Senders;
 use super::status::Status;
 use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
 use super::unacked::Unacked;
@@ -31,7 +32,7 @@ use crate::confirm::{Report, SendId, Sent, Unsent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
-use crate::outbox::GuestConfiguration;
+use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Outcome, ShedReason};
 use crate::seams::{Arrival, Transport};
 use crate::time::Instant;
@@ -62,7 +63,7 @@ pub(crate) struct NatsTransport {
     pub(super) desk: Desk,
     pub(super) process: MemoryTransport,
     /// The time as the shard last said it.
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 /// Everything but the connection.
@@ -89,10 +90,15 @@ pub(super) struct Desk {
     pub(super) draining: bool,
     /// Whether the server refused something since the connection began.
     pub(super) refused: bool,
+    /// Subscriptions that it refused, of the present connection: bounded by their number.
+    pub(super) deaf: Vec<u64>,
+    pub(super) senders: Senders,
     /// The sends of an input that are being written together.
-    atomic: Option<Atomic>,
+    pub(super) atomic: Option<Atomic>,
+    /// Whether there is no room for what is being released: nothing of it is sent, and its inputs are handled again.
+    pub(super) no_room: bool,
     /// Differs from start to start: names batches.
-    seed: u64,
+    pub(super) seed: u64,
     renewal: Option<Renewal>,
 }
 
@@ -105,7 +111,7 @@ impl NatsTransport {
         now: Instant,
     ) -> Self {
         let confirms = Confirms::new(format!("{}c.", setup.inbox), setup.confirm_wait_max);
-        let mut takes = Takes::default();
+        let (mut takes, senders) = (Takes::default(), Senders::new(setup.takes.len()));
         takes.add(to_confirms(&confirms));
         for (take, id) in setup.takes.iter().zip(0..) {
             if let Take::Stream(stream) = take {
@@ -136,7 +142,10 @@ impl NatsTransport {
                 said: None,
                 draining: false,
                 refused: false,
+                deaf: Vec::new(),
+                senders,
                 atomic: None,
+                no_room: false,
                 seed: setup.seed,
                 renewal: setup.asker.map(|asker| Renewal::new(asker, now)),
             },
@@ -277,7 +286,7 @@ impl NatsTransport {
         confirmed: Option<&[&str]>,
         now: Instant,
     ) -> Sent {
-        if !self.connection.is_live() {
+        if !self.connection.is_live() || self.desk.no_room {
             return self.unsent(id);
         }
         let writer = self.connection.writer();
@@ -315,7 +324,8 @@ impl NatsTransport {
         if atomic.broken {
             return Sent::Done;
         }
-        let (live, all) = (self.connection.is_live(), atomic.answer_to(id));
+        let live = self.connection.is_live() && !self.desk.no_room;
+        let all = atomic.answer_to(id);
         if live && atomic.reply.is_none() {
             let opened = self.desk.confirms.open(all, now);
             atomic.reply = opened.map(str::to_owned);
@@ -494,6 +504,7 @@ impl Transport for NatsTransport {
             return Sent::Done;
         }
         self.process.tell_subscriptions(&message);
+        self.desk.senders.sent(from, message.raw_subject());
         let confirmed = match &self.desk.handlers[from.index()] {
             Take::Stream(stream) => stream.confirms(message.subject()),
             Take::Core { .. } | Take::Process => false,
@@ -508,21 +519,22 @@ impl Transport for NatsTransport {
         }
     }
 
-    fn begin_release(&mut self, from: HandlerId, inputs: &[Message], release: u64, sends: usize) {
-        let Take::Stream(stream) = &self.desk.handlers[from.index()] else {
-            return;
-        };
-        if stream.level == DeliveryLevel::EffectivelyOnce {
-            assert!(inputs.len() == 1, "its calls have one message each");
-            let (name, seed) = (&stream.wanted.handler, self.desk.seed);
-            self.desk.atomic = Atomic::of(&inputs[0], name, &stream.bound, release, sends, seed);
-        }
+    fn begin_release(
+        &mut self,
+        from: HandlerId,
+        inputs: &[Message],
+        release: u64,
+        outbox: &Outbox,
+    ) -> Result<(), String> {
+        self.may_release(from, inputs, release, outbox)
     }
 
     fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
         // At the start it was seen that a stream takes the letters of a handler that takes from one.
         let confirmed = matches!(self.desk.handlers[from.index()], Take::Stream(_));
         self.process.tell_subscriptions(&message);
+        self.desk.senders.sent(from, message.raw_subject());
+        self.desk.no_room = false;
         self.publish(&message, id, confirmed.then_some(&STORE_HEADERS), now)
     }
 
@@ -591,7 +603,7 @@ impl Transport for NatsTransport {
 
 impl FromStream {
     /// Whether a send to this subject is to be confirmed.
-    fn confirms(&self, subject: &str) -> bool {
+    pub(super) fn confirms(&self, subject: &str) -> bool {
         self.level != DeliveryLevel::AtMostOnce && self.captured.stream_of(subject).is_some()
     }
 }

@@ -14,7 +14,8 @@ pub(crate) const PORT_DEFAULT: u16 = 4222;
 /// Longest URL, in bytes. Default 4,096, as long as a control line: a token may be long, a host name is not.
 const URL_BYTES_MAX: usize = 4_096;
 
-/// Why a URL can't be used. Names it without what stands before its `@`.
+/// Why a URL can't be used. Of the URL it has the scheme, and the host and port where all but the scheme is well formed: in any other,
+/// where a password begins and ends is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("bad server url {url:?}: {reason}")]
 pub struct UrlError {
@@ -92,14 +93,23 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// The URL without what stands between its scheme and its last `@`.
+/// What can be shown of a URL that can't be used. Where its `@` is missing, or stands where it should not, what looks like a host, a
+/// port or a scheme may be the password.
 fn without_secrets(text: &str) -> String {
-    let Some((before, rest)) = text.rsplit_once('@') else {
-        return text.to_owned();
+    const SCHEMES: [&str; 6] = ["nats", "tls", "ws", "wss", "http", "https"];
+    let known = |scheme: &str| SCHEMES.iter().any(|s| s.eq_ignore_ascii_case(scheme));
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if known(scheme) => (format!("{scheme}://"), rest),
+        _ => return "…".to_owned(),
     };
-    match before.split_once("://") {
-        Some((scheme, _)) => format!("{scheme}://…@{rest}"),
-        None => format!("…@{rest}"),
+    match read(rest) {
+        Ok(url) => {
+            let login = if url.auth.is_some() { "…@" } else { "" };
+            let place = url.to_string();
+            let place = place.strip_prefix("nats://").unwrap_or(&place);
+            format!("{scheme}{login}{place}")
+        }
+        Err(_) => format!("{scheme}…"),
     }
 }
 
@@ -279,6 +289,49 @@ mod tests {
     }
 
     #[test]
+    fn no_password_is_shown_wherever_its_at_sign_is() {
+        for text in [
+            // Without an @.
+            "nats://alice:hunter2",
+            "nats://alice:hunter2/",
+            "alice:hunter2",
+            "nats://alice:hunter2host:4222",
+            "tls://alice:hunter2:4222",
+            "nats://hunter2:",
+            // In the wrong place.
+            "nats://host:4222@alice:hunter2",
+            "nats://host@alice:hunter2",
+            "nats://alice@hunter2:host:4222",
+            "nats://alice@hunter2:host",
+            "alice:hunter2@://host",
+            "@nats://alice:hunter2",
+            "nats:/alice:hunter2@host:x",
+            // In the password itself, as other marks of a URL.
+            "nats://alice:hun@ter2:hunter2@host:x",
+            "nats://alice:hunter2://hunter2@host:x",
+            "hunter2://alice@host",
+            "ws://alice:hunter2@host",
+            "http://alice:hunter2@host:80",
+            "nats://alice:hunter2%@host",
+            "nats://alice%:x@hunter2:1",
+            "nats://alice:[hunter2@host]:1",
+            "nats://[hunter2]",
+            "nats://u:1@hunter2@h:x",
+        ] {
+            let error = ServerUrl::parse(text).expect_err(text);
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hunter2"), "{text}: {shown}");
+        }
+        let of = |text| ServerUrl::parse(text).expect_err("it is none").url;
+        assert_eq!(of("ws://u:p@a:1"), "ws://…@a:1");
+        assert_eq!(of("http://a"), "http://a:4222");
+        assert_eq!(
+            (of("nats://a:x"), of("a b")),
+            ("nats://…".into(), "…".into())
+        );
+    }
+
+    #[test]
     fn a_list_is_as_good_as_its_parts() {
         let urls = ServerUrl::parse_list("nats://a, tls://b:1").unwrap();
         assert_eq!(format!("{urls:?}"), "[nats://a:4222, tls://b:1]");
@@ -290,6 +343,14 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,40}") {
             let _ = ServerUrl::parse(&text);
+        }
+
+        #[test]
+        fn no_password_is_shown_in_any_error(before in "[a-z:/@%.\\[\\]]{0,12}", after in "[a-z:/@%.\\[\\]]{0,12}") {
+            if let Err(error) = ServerUrl::parse(&format!("nats://{before}:hunter2{after}")) {
+                let shown = format!("{error} {error:?}");
+                prop_assert!(!shown.contains("hunter2"), "{}", shown);
+            }
         }
 
         #[test]

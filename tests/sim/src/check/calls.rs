@@ -34,6 +34,8 @@ pub(crate) struct CallRecord {
     pub(crate) failure: Option<Failure>,
     /// Whether its update must come.
     pub(crate) updates: bool,
+    /// Which calls before it failed.
+    pub(crate) history: u32,
     /// Until when confirmations are waited for.
     pub(crate) until: Option<Instant>,
 }
@@ -87,6 +89,7 @@ impl Ledger {
             pending: 0,
             failure: None,
             updates: false,
+            history: 0,
             until: None,
         });
         number
@@ -264,17 +267,48 @@ impl Ledger {
         let record = &mut self.calls[number as usize];
         record.result = Some(verdict);
         record.marks.clone_from(&course.marks);
-        let (ids, handler, origin) = (record.ids.clone(), record.handler, record.origin);
+        let handler = record.handler;
+        record.history = self.books[handler.index()].history;
         self.note_history(handler, verdict.is_err(), now);
-        let Err(kind) = verdict else {
-            return self.ended_well(number, course, now);
-        };
+        match verdict {
+            Ok(()) => self.ended_well(number, course, now),
+            Err(kind) => self.failed(number, kind, now),
+        }
+    }
+
+    /// A call failed: its message alone, or all of them together.
+    fn failed(&mut self, number: u64, kind: FaultKind, now: Instant) {
+        let record = &self.calls[number as usize];
+        let (ids, handler, origin) = (record.ids.clone(), record.handler, record.origin);
         self.tally.faults += 1;
         self.books[handler.index()].counts.faults[kind as usize] += 1;
         match ids.as_slice() {
             [id] => self.set_state(*id, State::Resolved(Expect::Attempt(kind))),
             _ => self.failed_together(handler, &ids, origin, now),
         }
+    }
+
+    /// The broker refuses what a call that ended well would send, before any of it is released: the call failed after all.
+    pub(crate) fn release_refused(&mut self, inputs: &[Message], now: Instant) {
+        let State::Released(number) = self.delivery(inputs[0].id).state else {
+            return self.violate(|| "a release of no call that ended well".into());
+        };
+        self.note(now, "release refused", [number, 0, 0]);
+        self.tally.releases_refused += 1;
+        let record = &mut self.calls[number as usize];
+        let same = record.ids.iter().copied().eq(inputs.iter().map(|m| m.id));
+        let (handler, sends, released) = (record.handler, record.sends, record.released);
+        record.result = Some(Err(FaultKind::Refused));
+        (record.sends, record.updates, record.until) = (0, false, None);
+        let book = &mut self.books[handler.index()];
+        book.counts.sent -= u64::from(sends);
+        book.history = record.history;
+        self.ended_well.retain(|other| *other != number);
+        self.check(same && released == 0, || {
+            format!("call {number} is released with other inputs, or again")
+        });
+        self.note_history(handler, true, now);
+        self.failed(number, FaultKind::Refused, now);
     }
 
     fn ended_well(&mut self, number: u64, course: &Course, now: Instant) {

@@ -36,6 +36,8 @@ pub(crate) enum Expect {
     Attempt(FaultKind),
     /// To be given back, and that is no attempt.
     Retry,
+    /// The same since its sends were lost: later each time.
+    Later,
     /// To be terminated: its letter is in its place.
     Term(FaultKind),
 }
@@ -67,6 +69,8 @@ pub(crate) struct Delivery {
     pub(crate) state: State,
     /// Failed calls on it alone.
     pub(crate) attempts: u32,
+    /// Times that its sends were lost.
+    pub(crate) lost: u32,
     /// Whether it must be called alone.
     pub(crate) alone: bool,
     /// Whether it is in a part of a failed batch.
@@ -237,6 +241,7 @@ impl Ledger {
                 attempts: 0,
                 alone: false,
                 in_split: false,
+                lost: 0,
                 last: None,
                 line,
             });
@@ -252,6 +257,8 @@ impl Ledger {
         self.books[id.index()].counts.received += u64::from(!again);
         let delivery = self.delivery(message.id);
         (delivery.attempts, delivery.alone) = (message.attempts, message.alone);
+        // A fresh copy knows nothing of what became of another.
+        delivery.lost = message.returns.into();
         delivery.last = None;
         let state = delivery.state;
         self.check(state == State::Outside, || {

@@ -212,10 +212,12 @@ impl Ledger {
                     State::Resolved(Expect::Attempt(FaultKind::Refused))
                 }
                 Some(Failure::Refused) if self.ordered => State::Queued,
-                Some(_) => State::Resolved(Expect::Retry),
+                Some(Failure::Refused) => State::Resolved(Expect::Retry),
+                Some(Failure::Lost) => State::Resolved(Expect::Later),
             };
             let ordered = self.ordered;
             let delivery = self.delivery(id);
+            delivery.lost += u32::from(failure == Some(Failure::Lost));
             delivery.alone |= failure == Some(Failure::Refused) || (failure.is_some() && ordered);
             self.set_state(id, state);
         }

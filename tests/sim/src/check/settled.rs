@@ -73,11 +73,18 @@ impl Ledger {
     ) {
         let limits = &self.books[id.index()].limits;
         let (most, longest) = (limits.deliveries_max, limits.retry_delay_max);
+        let first = limits.retry_delay_first;
         let dead_letter = self.books[id.index()].dead_letter.is_some();
         let delivery = self.delivery(message.id);
         let right = match (expect, outcome) {
             (Expect::Ack, Outcome::Ack) => true,
             (Expect::Retry, Outcome::Nak(delay)) => delay <= longest,
+            (Expect::Later, Outcome::Nak(delay)) => {
+                // It doubles with each time, and a random half to whole of it is waited.
+                let times = (delivery.attempts + delivery.lost).min(31);
+                let whole = first.saturating_mul(1 << (times - 1)).min(longest);
+                delay >= whole / 2 && delay <= whole
+            }
             (Expect::Term(kind), Outcome::Term(why)) => kind == why,
             (Expect::Attempt(kind), _) => {
                 delivery.attempts += 1;
@@ -87,9 +94,9 @@ impl Ledger {
             }
             _ => false,
         };
-        let attempts = delivery.attempts;
+        let (attempts, lost) = (delivery.attempts, delivery.lost);
         self.check(right, || {
-            format!("message {} is settled as {outcome:?}; right is {expect:?}, attempt {attempts} of {most}", message.id)
+            format!("message {} is settled as {outcome:?}; right is {expect:?}, attempt {attempts} of {most}, lost {lost} times, delays from {first:?} to {longest:?}", message.id)
         });
     }
 

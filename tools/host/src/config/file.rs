@@ -140,6 +140,12 @@ keys! {
         /// How long a start may take until every shard is connected and every consumer bound [default: 30s]
         #[arg(long, value_name = Time::NAME, hide_short_help = true)]
         ready_wait_max: Option<Time>,
+        /// How long a server may be silent, PINGs unanswered, before it is given up and connected to again [default: 30s]
+        #[arg(long, value_name = Time::NAME, hide_short_help = true)]
+        silence_max: Option<Time>,
+        /// Longest delay before a lost server is connected to again; it begins with 50ms and doubles [default: 5s]
+        #[arg(long, value_name = Time::NAME, hide_short_help = true)]
+        reconnect_delay_max: Option<Time>,
     }
 }
 

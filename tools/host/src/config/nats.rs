@@ -54,6 +54,12 @@ pub(super) fn config(keys: &NatsKeys, folder: &Path) -> Result<NatsConfig, Fault
     if let Some(time) = keys.ready_wait_max {
         config.ready_wait_max = time.0;
     }
+    if let Some(time) = keys.silence_max {
+        config.silence_max = time.0;
+    }
+    if let Some(time) = keys.reconnect_delay_max {
+        config.reconnect_delay_max = time.0;
+    }
     config.auth = auth(keys, folder)?;
     config.tls = tls(&keys.tls, folder)?;
     Ok(config)

@@ -92,6 +92,13 @@ const ROWS: &[Row] = &[
         "auth: CredentialsFile(\"c.creds\")",
     ),
     ("nats", "ready_wait_max", "\"7s\"", "ready_wait_max: 7s"),
+    ("nats", "silence_max", "\"7s\"", "silence_max: 7s"),
+    (
+        "nats",
+        "reconnect_delay_max",
+        "\"7s\"",
+        "reconnect_delay_max: 7s",
+    ),
     (
         "nats.tls",
         "ca",
@@ -146,7 +153,7 @@ const MORE: &[Row] = &[
         "File(\"other.wasm\")",
     ),
     ("handler", "any_broker", "true", "any_broker: true"),
-    ("handler", "env", "{ A = \"b\" }", "env: [(\"A\", \"b\")]"),
+    ("handler", "env", "{ A = \"b\" }", "env: [\"A\"]"),
     (
         "handler",
         "stream",

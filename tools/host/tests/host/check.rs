@@ -68,6 +68,8 @@ fn check_says_what_it_understood() {
     for line in [
         "millpond.toml is good",
         "shards     2",
+        "memory     at most ",
+        " MiB (connections: buffers) = ",
         "servers    nats://127.0.0.1:1",
         "handler    echo",
         "takes      the subjects of its configure, \"more.>\"; queue group \"echo\"",
@@ -93,6 +95,17 @@ fn check_says_what_it_understood() {
         "{}",
         checked.err
     );
+}
+
+#[test]
+fn check_refuses_more_memory_than_there_may_be_as_run_does() {
+    let text = format!("{GOOD}[engine.limits]\nmemory_total = \"100MiB\"\n");
+    let place = Place::with(&text);
+    place.write("password", "hunter2\n");
+    place
+        .check(&[])
+        .ended(5)
+        .says(&["error: ", "connections: buffers"]);
 }
 
 #[test]

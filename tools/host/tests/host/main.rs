@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod kills;
 mod refusals;
 mod run;
 mod serve;
@@ -201,6 +202,8 @@ fn inspect_says_what_a_component_is() {
     assert_eq!(echo["component_bytes"], size);
     assert!(echo["compiled_bytes"].as_u64() > Some(0));
     assert_eq!(inspect("sleeper").json()["way"], "fiber");
+    let delivery = (&echo["delivery"][0]["from"], &echo["delivery"][0]["level"]);
+    assert_eq!(delivery, (&"subjects".into(), &"at-most-once".into()));
     let table = done(millpond().arg("inspect").arg(guest("echo")), b"").ended(0);
     for word in [
         "messaging-guest@0.2.0-draft",
@@ -208,6 +211,10 @@ fn inspect_says_what_a_component_is() {
         "1 memory",
         "compiled",
         "needs a grant",
+        "delivery   subjects  at-most-once      the server keeps nothing",
+        "stream    at-most-once      --delivery at-most-once: acked on arrival",
+        "stream    at-least-once     the default",
+        "stream    effectively-once",
     ] {
         assert!(table.out.contains(word), "{word:?} is not in {}", table.out);
     }

@@ -5,14 +5,14 @@ use std::process::Command;
 use millpond_tests::folder::Folder;
 use millpond_tests::guest;
 use millpond_tests::nats::async_nats::ConnectOptions;
-use millpond_tests::nats::{Client, Post, Server, Settings};
+use millpond_tests::nats::{Certificates, Client, Pair, Post, Server, Settings};
 use millpond_tests::program::{Program, Signal};
 use serde_json::json;
 
 use super::{done, millpond};
 
 /// The program, to run this guest on a server.
-fn run_on(url: &str, guest_name: &str, arguments: &[&str]) -> Command {
+pub(super) fn run_on(url: &str, guest_name: &str, arguments: &[&str]) -> Command {
     let mut command = millpond();
     command
         .arg("run")
@@ -183,6 +183,98 @@ fn a_file_runs_and_a_wrong_password_ends_it() {
     assert_eq!(program.ended().code(), Some(0));
     let lines = program.err().so_far();
     assert!(lines.iter().all(|line| !line.contains("hunter2")));
+}
+
+#[test]
+fn no_log_line_has_a_secret_whatever_is_logged() {
+    let file = WholeFile::new();
+    let with_env = "durable = \"mill\"\nenv = { KEY = { env = \"MILLPOND_TEST_PASSWORD\" } }";
+    let mut command = file.command(
+        ("durable = \"mill\"", with_env),
+        "hunter2",
+        &["run", "--config"],
+    );
+    let mut program = Program::start(command.env("RUST_LOG", "trace"));
+    // Its log lines have the word too.
+    file.client.until("ready", |_| {
+        let lines = program.err().so_far();
+        lines.iter().any(|line| line == "ready").then_some(())
+    });
+    let stored = file.client.store(Post::new("orders.new", "x"));
+    stored.expect("the stream is there");
+    file.client.wait_consumed("ORDERS", "mill");
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(0));
+    let lines = program.err().so_far();
+    assert!(lines.len() > 20, "it logs what it does");
+    let told = lines.iter().find(|line| line.contains("hunter2"));
+    assert_eq!(told, None);
+}
+
+/// That a run on this server ends with this code and says this.
+#[track_caller]
+fn ends(url: &str, arguments: &[&str], code: i32, says: &[&str]) {
+    done(&mut run_on(url, "echo", arguments), b"")
+        .ended(code)
+        .says(says);
+}
+
+#[test]
+fn what_a_server_does_not_permit_has_an_exit_code_of_its_own() {
+    let denied = json!({ "subscribe": { "deny": ["echo", "$JS.API.>"] }, "publish": { "deny": "$JS.API.>" } });
+    let server = Settings::new().limited_user("some", "s", denied).start();
+    let url = server.url().replace("://", "://some:s@");
+    ends(
+        &url,
+        &[],
+        10,
+        &["error: ", "handler \"echo\"", "Permissions Violation"],
+    );
+}
+
+#[test]
+fn each_fault_of_a_certificate_ends_the_program_with_its_reason() {
+    let files = Certificates::new();
+    let ca = |pair: &Pair| {
+        pair.certificate
+            .to_str()
+            .expect("a path of ours")
+            .to_owned()
+    };
+    let (good, other) = (ca(&files.authority), ca(&files.other_authority));
+    let of = |pair: &Pair| Settings::new().without_jetstream().tls(pair).start();
+    let expired = of(&files.expired);
+    ends(
+        &expired.url(),
+        &["--tls-ca", &good],
+        9,
+        &["error: ", "has expired"],
+    );
+    let elsewhere = of(&files.other_host);
+    ends(
+        &elsewhere.url(),
+        &["--tls-ca", &good],
+        9,
+        &["not for \"127.0.0.1\""],
+    );
+    let server = of(&files.server);
+    ends(&server.url(), &["--tls-ca", &other], 9, &["unknown issuer"]);
+    ends(
+        &server.url(),
+        &["--tls-ca", "/no/such.pem"],
+        9,
+        &["/no/such.pem"],
+    );
+    let strict = Settings::new()
+        .without_jetstream()
+        .tls_for(&files.server, &files.authority)
+        .start();
+    ends(
+        &strict.url(),
+        &["--tls-ca", &good],
+        9,
+        &["refused the client certificate"],
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Access {
     pub(crate) name: String,
     /// The servers of one cluster.
     pub(crate) urls: Vec<ServerUrl>,
-    /// Who we are, where no URL says it; async-nats has one login for all servers, that of the first URL which names one.
+    /// Who we are, where a URL does not say it.
     pub(crate) auth: Auth,
     /// What TLS is done with, the same as on the shards' connections; `None`: with the system's roots, and nothing to show.
     pub(crate) tls: Option<Arc<ClientConfig>>,
@@ -75,28 +75,27 @@ impl Access {
         hosts.join(", ")
     }
 
-    /// The servers' addresses, without users.
+    /// The servers' addresses, without users, each with the options of a connection to it.
     ///
     /// # Errors
-    /// No URL, or one that async-nats does not take.
-    pub(super) fn addresses(&self) -> Result<Vec<ServerAddr>, ConnectError> {
+    /// No URL, or one that async-nats does not take; a login that can't be used with any server.
+    pub(super) fn servers_and_options(
+        &self,
+    ) -> Result<Vec<(ServerAddr, ConnectOptions)>, ConnectError> {
         if self.urls.is_empty() {
             return Err(ConnectError::NoUrl);
         }
-        let addresses = self.urls.iter().map(|url| {
+        let each = self.urls.iter().map(|url| {
             let bare = url.to_string();
-            bare.parse().map_err(|_| ConnectError::Url(bare))
+            let address = bare.parse().map_err(|_| ConnectError::Url(bare))?;
+            Ok((address, self.options(url)?))
         });
-        addresses.collect()
+        each.collect()
     }
 
-    /// The options of a connection.
-    ///
-    /// # Errors
-    /// A login that can't be used with any server.
-    pub(super) fn options(&self) -> Result<ConnectOptions, ConnectError> {
-        let auth = self.urls.iter().find_map(|url| url.auth.as_ref());
-        let auth = auth.unwrap_or(&self.auth).clone();
+    /// The options of a connection to one server.
+    fn options(&self, url: &ServerUrl) -> Result<ConnectOptions, ConnectError> {
+        let auth = url.auth.as_ref().unwrap_or(&self.auth).clone();
         auth.check()?;
         let options = ConnectOptions::with_auth_callback(move |nonce| ready(login(&auth, &nonce)))
             .name(&self.name)

@@ -57,6 +57,10 @@ pub(crate) enum Trouble {
     Nonsense(String),
 }
 
+fn is_unreachable(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Unreachable { .. })
+}
+
 /// A connection to ask JetStream's API over.
 pub(super) struct Session {
     client: Client,
@@ -67,29 +71,40 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects.
+    /// Connects to the first server that takes us.
     ///
     /// # Errors
-    /// There is no server, or none that takes us.
+    /// There is no server, or none that takes us: why the first that was reached does not.
     pub(super) async fn connect(access: &Access, doing: Doing) -> Result<Self, ConnectError> {
         let servers = access.servers();
         doing.replace(format!("connecting to {servers}"));
-        let addresses = access.addresses()?;
-        let (deny, denied) = watch::channel(String::new());
-        let options = access.options()?.event_callback(move |event| {
-            if let Event::ServerError(ServerError::Other(text)) = event {
-                deny.send_replace(text);
+        let mut refused = None;
+        // Each with its own login: what one refuses another may accept.
+        for (address, options) in access.servers_and_options()? {
+            let (deny, denied) = watch::channel(String::new());
+            let options = options.event_callback(move |event| {
+                if let Event::ServerError(ServerError::Other(text)) = event {
+                    deny.send_replace(text);
+                }
+                std::future::ready(())
+            });
+            match options.connect(address).await {
+                Ok(client) => {
+                    return Ok(Self {
+                        client,
+                        servers,
+                        doing,
+                        denied,
+                    });
+                }
+                Err(error) => {
+                    let error = ConnectError::of(&error, access);
+                    let told = matches!(refused, Some(ref first) if !is_unreachable(first));
+                    refused = if told { refused } else { Some(error) };
+                }
             }
-            std::future::ready(())
-        });
-        let connected = options.connect(addresses).await;
-        let client = connected.map_err(|error| ConnectError::of(&error, access))?;
-        Ok(Self {
-            client,
-            servers,
-            doing,
-            denied,
-        })
+        }
+        Err(refused.unwrap_or(ConnectError::NoUrl))
     }
 
     /// The version of the server that we are connected to.

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
 
+use super::headers::BLOCK_FRAME_BYTES;
 use super::info::Connect;
 use super::publish::{Parts, is_word, put_words};
 
@@ -178,6 +179,40 @@ impl Writer {
         self.put(subject.as_ref(), reply.map(str::as_bytes), &parts)
     }
 
+    /// Whether a message is within the limits for sure: with these bytes of header lines, or fewer, and of payload.
+    #[inline]
+    pub(crate) fn surely_takes(&self, header_bytes: usize, payload_bytes: usize) -> bool {
+        let limits = &self.limits;
+        let block = header_bytes + BLOCK_FRAME_BYTES;
+        (limits.headers || header_bytes == 0)
+            && header_bytes <= limits.header_bytes_max
+            && block + payload_bytes <= limits.payload_bytes_max
+    }
+
+    /// Whether a message with these header lines, but those that are `dropped`, is within the limits.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(
+        &self,
+        dropped: &[&str],
+        lines: &[u8],
+        payload: &[u8],
+    ) -> Result<(), WriteError> {
+        let parts = Parts {
+            extra: &[],
+            dropped,
+            lines,
+            payload,
+        };
+        self.bytes_of(&parts).map(drop)
+    }
+
+    /// Whether operations of so many bytes in all are taken now.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.len() + bytes <= self.limits.buffer_bytes_max
+    }
+
     /// Publishes what is no message: an acknowledgement, a pull, a request.
     ///
     /// # Errors
@@ -308,12 +343,7 @@ impl Writer {
         parts: &Parts<'_>,
     ) -> Result<(), WriteError> {
         self.check_subjects(subject, reply)?;
-        let header_bytes = parts.header_bytes(&self.limits)?;
-        let bytes = header_bytes + parts.payload.len();
-        let bytes_max = self.limits.payload_bytes_max;
-        if bytes > bytes_max {
-            return Err(WriteError::Payload { bytes, bytes_max });
-        }
+        let (header_bytes, bytes) = self.bytes_of(parts)?;
         self.reserve(
             bytes + subject.len() + reply.map_or(0, <[u8]>::len) + 64,
             false,
@@ -335,6 +365,18 @@ impl Writer {
         }
         self.words(&[parts.payload, b"\r\n"]);
         Ok(())
+    }
+
+    /// Bytes of the header block, and of that and the payload.
+    #[inline]
+    fn bytes_of(&self, parts: &Parts<'_>) -> Result<(usize, usize), WriteError> {
+        let header_bytes = parts.header_bytes(&self.limits)?;
+        let bytes = header_bytes + parts.payload.len();
+        let bytes_max = self.limits.payload_bytes_max;
+        match bytes > bytes_max {
+            true => Err(WriteError::Payload { bytes, bytes_max }),
+            false => Ok((header_bytes, bytes)),
+        }
     }
 
     /// Checks what stands between the blanks of a line, and that the line is not too long with it: besides them it has a name
