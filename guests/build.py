@@ -153,6 +153,7 @@ ALL = [
     Guest("probe-incoming", "rust", "probe-incoming", "incoming"),
     Guest("echo-wasmcloud", "rust", "echo-wasmcloud", "wasmcloud"),
     Guest("probe-wasmcloud", "rust", "probe-wasmcloud", "wasmcloud"),
+    Guest("echo-wasmcloud-wasi", "rust-wasi", "echo-wasmcloud", "wasmcloud"),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),

@@ -68,6 +68,7 @@ impl Engine {
         config.check()?;
         config.handlers.iter_mut().for_each(fit_limits);
         let guests = Arc::new(Guests::load(&config)?);
+        fit_contracts(&mut config, &guests);
         let memory = guests.memory(&config);
         let available = config
             .limits
@@ -360,6 +361,15 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Sets what a component's contract asks of its handler's limits: some have one message a call.
+fn fit_contracts(config: &mut EngineConfig, guests: &Guests) {
+    for (handler, id) in config.handlers.iter_mut().zip(0..) {
+        if guests.has_one_message(HandlerId(id)) {
+            handler.limits.batch_messages_max = 1;
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod live;
 mod pulls;
 mod refusal;
 mod renew;
+mod requests;
 mod resolver;
 mod servers;
 mod session;

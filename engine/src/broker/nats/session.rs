@@ -106,6 +106,7 @@ impl NatsTransport {
                 stream.pulls.forget();
             }
         }
+        desk.requests.lose();
         let reports = &mut desk.reports;
         desk.confirms.forget(|id| {
             let result = Err(Unsent::Disconnected);
@@ -121,7 +122,7 @@ impl NatsTransport {
                 let found = self.desk.takes.iter().find(|(_, s)| of(s));
                 found.and_then(|(_, s)| match s.use_ {
                     Use::Core(id) | Use::Pulls(id) => Some(self.process.name(id)),
-                    Use::Confirms | Use::Feed(_) => None,
+                    Use::Confirms | Use::Requests | Use::Feed(_) => None,
                 })
             }
             _ => None,

@@ -201,6 +201,35 @@ fn inspect_says_what_a_component_is() {
     assert_eq!(echo["component_bytes"], size);
     assert!(echo["compiled_bytes"].as_u64() > Some(0));
     assert_eq!(inspect("sleeper").json()["way"], "fiber");
+    for (name, contract, way, import) in [
+        (
+            "echo-incoming",
+            "wasi:messaging/incoming-handler@0.2.0-draft",
+            "direct",
+            "wasi:messaging/producer@0.2.0-draft",
+        ),
+        (
+            "probe-incoming",
+            "wasi:messaging/incoming-handler@0.2.0-draft",
+            "fiber",
+            "wasi:messaging/request-reply@0.2.0-draft",
+        ),
+        (
+            "echo-wasmcloud",
+            "wasmcloud:messaging/handler@0.2.0",
+            "direct",
+            "wasmcloud:messaging/consumer@0.2.0",
+        ),
+    ] {
+        let said = inspect(name).json();
+        assert_eq!(
+            (&said["contract"], &said["way"]),
+            (&contract.into(), &way.into())
+        );
+        let imports = said["imports"].as_array().expect("a list");
+        let found = imports.iter().find(|i| i["name"] == import).expect(import);
+        assert_eq!(found["granted_by_default"], false, "{name}");
+    }
     let table = done(millpond().arg("inspect").arg(guest("echo")), b"").ended(0);
     for word in [
         "messaging-guest@0.2.0-draft",
