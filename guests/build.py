@@ -62,7 +62,21 @@ WITS = {
     "2023-06": ("wasi-messaging-2023-06", "r2023_06", "r2023-06"),
     "0.1.0": ("wasi-messaging-0.1.0", "r0_1_0", "r0-1-0"),
     "0.2.0-draft": ("wasi-messaging-0.2.0-draft-2024-02", "r0_2_0_draft", "r0-2-0-draft"),
+    "incoming": ("wasi-messaging-0.2.0-draft-2024-12", "incoming", ""),
+    "wasmcloud": ("wasmcloud-messaging-0.2.0", "wasmcloud", ""),
 }
+
+# Worlds that are not called `messaging` in their WIT, or have another package.
+WORLDS = {
+    "incoming": ("wasi:messaging", "messaging-request-reply", "@0.2.0-draft"),
+    "wasmcloud": ("wasmcloud:messaging", "messaging", "@0.2.0"),
+}
+
+
+def world_of(revision):
+    """Package, name and version of a revision's world."""
+    version = "" if revision == "2023-06" else f"@{revision}"
+    return WORLDS.get(revision, ("wasi:messaging", "messaging", version))
 
 
 @dataclass
@@ -85,7 +99,8 @@ class Guest:
 
     @property
     def world(self):
-        return "wasi:messaging/messaging" + ("" if self.revision == "2023-06" else f"@{self.revision}")
+        package, name, version = world_of(self.revision)
+        return f"{package}/{name}{version}"
 
     def sources(self):
         """Every file that the component is built from."""
@@ -134,6 +149,11 @@ ALL = [
     Guest("configure-bad-subject", "rust", "configure", "0.2.0-draft", "bad-subject"),
     Guest("configure-extensions", "rust", "configure", "0.2.0-draft", "extensions"),
     Guest("sleeper", "rust-wasi", "sleeper", "0.2.0-draft"),
+    Guest("echo-incoming", "rust", "echo-incoming", "incoming"),
+    Guest("probe-incoming", "rust", "probe-incoming", "incoming"),
+    Guest("echo-wasmcloud", "rust", "echo-wasmcloud", "wasmcloud"),
+    Guest("probe-wasmcloud", "rust", "probe-wasmcloud", "wasmcloud"),
+    Guest("echo-wasmcloud-wasi", "rust-wasi", "echo-wasmcloud", "wasmcloud"),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),
@@ -257,7 +277,7 @@ def build_rust(guest, environment, component):
     command = ["cargo", "build", "--quiet", "--release", "--locked", "--target", recipe["target"]]
     target = ["--target-dir", folder / "target", "--features", guest.feature, "--package", guest.folder]
     call(*command, *target, cwd=folder, env=environment)
-    module = folder / "target" / recipe["target"] / "release" / f"{guest.folder}.wasm"
+    module = folder / "target" / recipe["target"] / "release" / f"{guest.folder.replace('-', '_')}.wasm"
     if guest.recipe == "rust-wasi":  # The target's linker has made the component already.
         shutil.copy(module, component)
     else:
@@ -386,9 +406,10 @@ def write_bindings():
         install = ["cargo", "install", "wit-bindgen-cli", "--version", WIT_BINDGEN, *features]
         call(*install, "--root", home, hint="cargo and access to the crate registry are needed")
     with tempfile.TemporaryDirectory() as folder:
-        for wit, name, _ in WITS.values():
-            call(tool, "rust", ROOT / "wit" / wit, "--world", "messaging", "--out-dir", folder)
-            shutil.move(Path(folder) / "messaging.rs", GUESTS / f"rust/bindings/{name}.rs")
+        for revision, (wit, name, _) in WITS.items():
+            world = world_of(revision)[1]
+            call(tool, "rust", ROOT / "wit" / wit, "--world", world, "--out-dir", folder)
+            shutil.move(Path(folder) / f"{world.replace('-', '_')}.rs", GUESTS / f"rust/bindings/{name}.rs")
     wit = ROOT / "wit" / WITS["2023-06"][0]
     for language, options in (("c", ["--no-object-file"]), ("go", [])):
         shutil.rmtree(GUESTS / language / "bindings", ignore_errors=True)

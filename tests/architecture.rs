@@ -130,7 +130,9 @@ fn only_the_broker_for_nats_names_sockets_and_its_library() {
 
 #[test]
 fn what_decides_for_nats_is_pure() {
-    let pure = ["atomic", "confirms", "pulls", "servers", "alive", "unacked"];
+    let pure = [
+        "atomic", "confirms", "pulls", "requests", "servers", "alive", "unacked",
+    ];
     let mut places: Vec<_> = pure.map(|n| format!("broker/nats/{n}.rs")).into();
     places.extend(["broker/nats/wire".into(), "broker/nats/js".into()]);
     let places: Vec<_> = places.iter().map(String::as_str).collect();

@@ -77,6 +77,11 @@ impl Asked {
         Self { engine, reports }
     }
 
+    /// What the probe reports, as messages.
+    pub(crate) fn reports(&self) -> &Subscription {
+        &self.reports
+    }
+
     /// Publishes commands for the probe.
     pub(crate) fn tell(&self, commands: &str) {
         let message = Message::new("probe", commands.as_bytes()).expect("a good message");

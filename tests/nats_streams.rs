@@ -66,7 +66,7 @@ fn stopped(engine: &Engine) -> HandlerStats {
 }
 
 /// Waits until the consumer has delivered all, and all is acked.
-fn consumed(client: &Client, engine: &Engine) {
+pub(crate) fn consumed(client: &Client, engine: &Engine) {
     let mut info = Value::Null;
     for _ in 0..LOOKS_MAX {
         info = client.consumer("IN", "D");

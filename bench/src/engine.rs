@@ -27,7 +27,8 @@ pub struct LoadedEngine {
     shard: String,
     ring: Vec<Message>,
     next: usize,
-    guest: Guest,
+    /// Messages that the guest sends for each that it gets.
+    sends: u64,
     batch: usize,
 }
 
@@ -37,6 +38,27 @@ impl LoadedEngine {
     /// # Errors
     /// It does not start.
     pub fn new(guest: Guest, reset: ResetMode, batch: usize) -> Result<Self> {
+        let handler = HandlerConfig::file(guest.name(), guest.path());
+        Self::of(
+            handler,
+            |count| guest.messages(count),
+            guest.sends(),
+            reset,
+            batch,
+        )
+    }
+
+    /// The same of any handler, with its messages, and how many it sends for each.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn of(
+        handler: HandlerConfig,
+        messages: impl FnOnce(usize) -> Result<Vec<Message>>,
+        sends: u64,
+        reset: ResetMode,
+        batch: usize,
+    ) -> Result<Self> {
         go(Place::Anywhere)?;
         let limits = HandlerLimits {
             batch_messages_max: batch,
@@ -45,18 +67,16 @@ impl LoadedEngine {
             wall_deadline: PATIENCE,
             ..HandlerLimits::default()
         };
-        let handler = HandlerConfig::file(guest.name(), guest.path())
-            .limits(limits)
-            .grants(Grants::all());
+        let handler = handler.limits(limits).grants(Grants::all());
         let mut config = EngineConfig::new().shards(1).handler(handler);
         config.reset = Some(reset);
         let engine = Engine::start(config)?;
         Ok(Self {
             engine,
             shard: shard_thread()?,
-            ring: guest.messages(2 * IN_FLIGHT_MAX as usize)?,
+            ring: messages(2 * IN_FLIGHT_MAX as usize)?,
             next: 0,
-            guest,
+            sends,
             batch,
         })
     }
@@ -116,7 +136,7 @@ impl LoadedEngine {
         ensure!(new.faults.is_empty(), "calls failed: {:?}", new.faults);
         let sent = new.sent - old.sent;
         ensure!(
-            sent == messages * self.guest.sends(),
+            sent == messages * self.sends,
             "{messages} messages made the guest send {sent}"
         );
         let instances = after.instances_called - before.instances_called;

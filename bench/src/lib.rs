@@ -26,3 +26,4 @@ pub mod guest;
 pub mod nats;
 pub mod raw;
 pub mod report;
+pub mod single;

@@ -64,7 +64,7 @@ pub struct Grants {
     pub brokers: Vec<String>,
     /// Whether it may connect to a broker by any name; every name is then the in-process broker.
     pub any_broker: bool,
-    /// Patterns of subjects that it may send to.
+    /// Patterns of subjects that it may send to, and ask.
     pub send: Vec<String>,
     /// Patterns of subjects that it may subscribe to, in a call or by an update of its configuration. What it named in
     /// `configure` is granted too.

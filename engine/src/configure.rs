@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::broker::memory::HandlerStart;
+use crate::broker::nats::NatsSource;
 use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten, warn_unknown};
 use crate::error::{Refusal, StartError};
 use crate::guest::Guests;
 use crate::guest::host::Profile;
 use crate::limits::HandlerLimits;
-use crate::message::HandlerId;
-use crate::port::{Feed, Port};
+use crate::message::{HandlerId, Message};
+use crate::port::{Feed, Port, Replies, Room};
 
 /// What the instances of a handler on one shard share.
 pub(crate) fn profile(
@@ -30,6 +31,7 @@ pub(crate) fn profile(
         grants,
         port,
         wasi,
+        open_requests: Arc::default(),
     }
 }
 
@@ -62,7 +64,9 @@ fn configure(
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
-    if configuration.channels.is_empty() && handler.subjects.is_empty() {
+    // What takes from a stream has the subjects of its consumer.
+    let streams = matches!(handler.nats, Some(NatsSource::Stream(_)));
+    if configuration.channels.is_empty() && handler.subjects.is_empty() && !streams {
         return Err(failed(
             "named no channels; a handler without subjects gets no messages, so give it some"
                 .into(),
@@ -90,6 +94,10 @@ impl Port for Nowhere {
     }
 
     fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
+        Err(Refusal::Stopping)
+    }
+
+    fn request(&self, _: &Message, _: Room, _: Waker) -> Result<Box<dyn Replies>, Refusal> {
         Err(Refusal::Stopping)
     }
 }

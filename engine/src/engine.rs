@@ -64,6 +64,7 @@ fn load(config: &mut EngineConfig) -> Result<(Guests, MemorySum), StartError> {
     config.check()?;
     config.handlers.iter_mut().for_each(fit_limits);
     let guests = Guests::load(config)?;
+    fit_contracts(config, &guests);
     let sum = guests.memory(config, connection_bytes(config));
     let limit = config.limits.memory_total_bytes_max;
     let available = limit.unwrap_or_else(machine_memory);
@@ -373,6 +374,15 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Sets what a component's contract asks of its handler's limits: some have one message a call.
+fn fit_contracts(config: &mut EngineConfig, guests: &Guests) {
+    for (handler, id) in config.handlers.iter_mut().zip(0..) {
+        if guests.has_one_message(HandlerId(id)) {
+            handler.limits.batch_messages_max = 1;
+        }
     }
 }
 

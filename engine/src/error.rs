@@ -154,6 +154,12 @@ pub enum Refusal {
     /// The subject or pattern can't be used.
     #[error(transparent)]
     Subject(#[from] SubjectError),
+    /// There is no connection to a server at present.
+    #[error("there is no connection to a server")]
+    Disconnected,
+    /// A server would not take it, for this reason.
+    #[error("not sent: {0}")]
+    Unsendable(String),
     /// The engine is draining or has stopped.
     #[error("the engine is stopping")]
     Stopping,

@@ -16,6 +16,15 @@ pub(crate) const CHANNELS_MAX: usize = 1_024;
 /// that lists which name the same bytes many times cost the host no more than their guest.
 pub(crate) const HOST_CALL_BYTES_MAX: usize = 8 * MIB;
 
+/// Replies that one request of a guest may bring: a quarter of the handles that it may hold. With so many the request has ended;
+/// to expect more is an error.
+pub(crate) const REPLIES_MAX: usize = 256;
+/// Their bytes: what a call may send. The reply that reaches it ends the request.
+pub(crate) const REPLIES_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of messages that a guest of contract 2 has made, changed or been answered with, and not given away yet: one call's sends and the
+/// replies to a request, at their defaults. At it the call ends with the fault `host`.
+pub(crate) const HELD_BYTES_MAX: usize = 8 * MIB;
+
 /// Limits of one handler. A guest's own settings (see [`crate::HandlerConfig`]) may only tighten them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerLimits {
@@ -33,9 +42,12 @@ pub struct HandlerLimits {
     /// How long a call may take, its waits and the turns of others included. Default 5 s: long enough for a call that shares its
     /// shard with others to use its whole `deadline`. At it the call ends with the fault `deadline`.
     pub wall_deadline: Duration,
-    /// How long `subscribe-receive` waits, which has no time of its own. Default 500 ms. Keep it under `wall_deadline`, which
+    /// How long `subscribe-receive` waits, which has no time of its own, and a request that is given none. Default 500 ms. Keep it under `wall_deadline`, which
     /// counts waits, so that the guest gets an error and not a fault.
     pub receive_wait_max: Duration,
+    /// Requests of its guests that wait for their replies at once, a shard. Default 8: one for each call that may be on a fiber.
+    /// One over is refused: its guest gets an error. 0: it may make none.
+    pub open_requests_max: usize,
     /// The time a message may take from its arrival to its settlement. Default 10 ms. Batches are made as large as lets the
     /// oldest message meet it; messages that can't are still handled, unless they may be shed.
     pub latency_budget: Duration,
@@ -91,6 +103,7 @@ impl Default for HandlerLimits {
             suspended_calls_max: 8,
             deadline: Duration::from_secs(1),
             receive_wait_max: Duration::from_millis(500),
+            open_requests_max: 8,
             wall_deadline: Duration::from_secs(5),
             latency_budget: Duration::from_millis(10),
             linger: Duration::ZERO,
@@ -158,7 +171,8 @@ pub struct EngineLimits {
     pub subscription_messages_max: usize,
     /// Subscriptions at once, guests' ephemeral ones included. Default 1,024. One over is refused.
     pub subscriptions_max: usize,
-    /// Requests waiting for their reply. Default 65,536. One over is refused.
+    /// Requests waiting for their reply: the embedder's and, in process, guests' together; on NATS, guests' a shard. Default
+    /// 65,536. One over is refused.
     pub requests_max: usize,
     /// Time between two ticks of the epoch, by which deadlines are kept. Default 1 ms: its thread then costs nothing measurable.
     pub tick: Duration,

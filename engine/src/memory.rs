@@ -19,6 +19,8 @@ pub(crate) struct Footprint {
     pub(crate) image_bytes: u64,
     /// Memories of an instance.
     pub(crate) memories: u64,
+    /// Bytes of messages that the host keeps for a guest, beside its outbox.
+    pub(crate) held_bytes: u64,
 }
 
 /// The most memory that a configuration's handlers can need: a sum of named terms. It leaves out messages that wait in
@@ -89,6 +91,10 @@ impl MemorySum {
                 product(&[calls, max(&|h| h.limits.outbox_bytes_max as u64)]),
             ),
             (
+                "messages that guests hold",
+                product(&[calls, max(&|h| h.held_bytes)]),
+            ),
+            (
                 "inboxes",
                 product(&[shards_n, messages, size_of::<Message>() as u64]),
             ),
@@ -137,6 +143,7 @@ mod tests {
             limits: HandlerLimits::default(),
             image_bytes: 1 << 20,
             memories: 1,
+            held_bytes: 0,
         }
     }
 

@@ -69,6 +69,7 @@ pub(crate) fn of_handler(l: &HandlerLimits) -> Option<String> {
             1,
             admission::BYTES_MAX,
         )
+        .within("open_requests_max", l.open_requests_max, 0, COUNT_MAX)
         .within("outbox_messages_max", l.outbox_messages_max, 0, COUNT_MAX)
         .within("outbox_bytes_max", l.outbox_bytes_max, 0, OUTBOX_BYTES_MAX)
         .within("deliveries_max", l.deliveries_max, 1, u32::MAX)

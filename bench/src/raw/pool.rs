@@ -43,7 +43,7 @@ impl Allocator {
     }
 
     /// A Wasmtime engine with it.
-    pub(super) fn engine(self) -> Result<Engine> {
+    pub(crate) fn engine(self) -> Result<Engine> {
         ensure!(self.is_available(), "{} is not available here", self.name());
         let mut config = Config::new();
         match self {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
-use super::contract::Contract;
 use super::contract::messaging::{self, Handles, Resources, Returned};
+use super::contract::{Exports, incoming, wasmcloud};
 use super::host::Host;
 use super::pond::Ready;
 use super::{Kind, fault};
@@ -67,14 +67,16 @@ pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<
     } = ready;
     store.data_mut().begin(Arc::clone(batch), outbox);
     store.set_epoch_deadline(kind.bounds.call);
-    let exports = kind.loaded.exports;
-    let returned = match kind.loaded.contract {
-        Contract::Messaging2023 => {
-            messaging::handle::<Handles>(&mut store, &instance, exports, &batch.messages)
+    let messages = &batch.messages;
+    let returned = match kind.loaded.exports {
+        Exports::Handles(exports) => {
+            messaging::handle::<Handles>(&mut store, &instance, exports, messages)
         }
-        Contract::Messaging010 | Contract::Messaging020Draft => {
-            messaging::handle::<Resources>(&mut store, &instance, exports, &batch.messages)
+        Exports::Resources(exports) => {
+            messaging::handle::<Resources>(&mut store, &instance, exports, messages)
         }
+        Exports::Incoming(export) => incoming::handle(&mut store, &instance, export, messages),
+        Exports::Wasmcloud(export) => wasmcloud::handle(&mut store, &instance, export, messages),
     };
     Done::new(store, instance, returned)
 }
@@ -93,16 +95,22 @@ pub(crate) fn on_fiber(
         mut store,
         instance,
     } = ready;
-    let (contract, exports) = (kind.loaded.contract, kind.loaded.exports);
+    let exports = kind.loaded.exports;
     store.data_mut().begin(Arc::clone(&batch), outbox);
     Box::pin(async move {
         let messages = &batch.messages;
-        let returned = match contract {
-            Contract::Messaging2023 => {
+        let returned = match exports {
+            Exports::Handles(exports) => {
                 messaging::handle_async::<Handles>(&mut store, &instance, exports, messages).await
             }
-            Contract::Messaging010 | Contract::Messaging020Draft => {
+            Exports::Resources(exports) => {
                 messaging::handle_async::<Resources>(&mut store, &instance, exports, messages).await
+            }
+            Exports::Incoming(export) => {
+                incoming::handle_async(&mut store, &instance, export, messages).await
+            }
+            Exports::Wasmcloud(export) => {
+                wasmcloud::handle_async(&mut store, &instance, export, messages).await
             }
         };
         Done::new(store, instance, returned)

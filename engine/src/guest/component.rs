@@ -9,8 +9,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, error::Context as _};
 
 use super::cache::Cache;
-use super::contract::messaging::Exports;
-use super::contract::{Contract, waits};
+use super::contract::{Contract, Exports, waits};
 use super::host::Host;
 use super::{HostLinker, wasi};
 use crate::config::{HandlerConfig, Source};
@@ -77,7 +76,8 @@ impl Loaded {
             )
         })?;
         let contract = Contract::detect(component).ok_or_else(|| no_contract(engine, component))?;
-        let exports = Exports::find(component, contract.interface())
+        let exports = contract
+            .exports(component)
             .ok_or_else(|| no_contract(engine, component))?;
         let ty = component.component_type();
         let way = match ty
@@ -119,6 +119,7 @@ impl Loaded {
             limits: handler.limits.clone(),
             image_bytes: self.image_bytes,
             memories: u64::from(self.memories),
+            held_bytes: self.contract.held_bytes(),
         }
     }
 }
@@ -306,6 +307,8 @@ fn import(name: &str) -> Import {
         "wasi:sockets/",
         "wasi:messaging/producer",
         "wasi:messaging/consumer",
+        "wasi:messaging/request-reply",
+        "wasmcloud:messaging/consumer",
     ];
     Import {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Small tables of `u32` handles, for the revision of contract 1 that has no resources.
+//! Small tables of `u32` handles: of the revision of contract 1 that has no resources, and of contract 2, whose resources they name.
 
 use wasmtime::bail;
 
@@ -38,13 +38,19 @@ impl<T> Table<T> {
     }
 
     /// Live handles.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// The value of a handle.
     pub(crate) fn get(&self, handle: u32) -> Option<&T> {
         self.slots.get((handle as usize).checked_sub(1)?)?.as_ref()
+    }
+
+    /// The value of a handle, to be changed.
+    pub(crate) fn get_mut(&mut self, handle: u32) -> Option<&mut T> {
+        let slot = self.slots.get_mut((handle as usize).checked_sub(1)?)?;
+        slot.as_mut()
     }
 
     /// Takes a value away; `None` if the handle is not live.

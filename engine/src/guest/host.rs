@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::contract::incoming;
 use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
 use super::handles::Handles;
+use super::request::{Asked, Request};
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
 use crate::batch::Batch;
@@ -32,6 +34,8 @@ pub(crate) struct Profile {
     pub(crate) port: Arc<dyn Port>,
     /// Whether its component imports WASI: only then a context for it is built.
     pub(crate) wasi: bool,
+    /// Requests of its guests that wait.
+    pub(crate) open_requests: Arc<AtomicUsize>,
 }
 
 /// Why a host function did not do what it was asked.
@@ -39,8 +43,25 @@ pub(crate) struct Profile {
 pub(crate) enum CallError {
     /// The guest gets an error with this reason and goes on.
     Refused(String),
+    /// The same: it is not granted.
+    Denied(String),
+    /// The same: there is no connection.
+    Disconnected(String),
+    /// The same: no reply came within this time.
+    Timeout(Duration),
     /// The call ends.
     Ended(wasmtime::Error),
+}
+
+impl CallError {
+    /// What the guest is told; or the error that ends its call.
+    pub(crate) fn reason(self) -> wasmtime::Result<String> {
+        match self {
+            Self::Refused(reason) | Self::Denied(reason) | Self::Disconnected(reason) => Ok(reason),
+            Self::Timeout(within) => Ok(format!("no reply within {within:?}")),
+            Self::Ended(error) => Err(error),
+        }
+    }
 }
 
 impl From<HoldError> for CallError {
@@ -51,7 +72,10 @@ impl From<HoldError> for CallError {
 
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal.to_string())
+        match refusal {
+            Refusal::Disconnected => Self::Disconnected(refusal.to_string()),
+            refusal => Self::Refused(refusal.to_string()),
+        }
     }
 }
 
@@ -137,6 +161,8 @@ pub(crate) struct Host {
     pub(crate) handles: Handles,
     /// Of the revisions whose clients and errors are resources.
     pub(crate) live: Live,
+    /// Of the contract whose messages are resources.
+    pub(crate) incoming: incoming::Table,
     /// The reason of the latest error that was given to the guest.
     pub(crate) trace: String,
     granted: String,
@@ -159,6 +185,7 @@ impl Host {
             profile: Arc::clone(profile),
             handles: Handles::default(),
             live: Live::default(),
+            incoming: incoming::Table::default(),
             trace: String::new(),
             granted: String::new(),
             wasi: profile
@@ -197,7 +224,8 @@ impl Host {
     /// Clients and errors that the guest holds: after a call, those that it did not give back.
     pub(crate) fn resources(&self) -> u64 {
         let live = u64::try_from(self.live.clients + self.live.errors);
-        live.expect("resources are counted as they come and go") + self.handles.len() as u64
+        let kept = self.handles.len() + self.incoming.len();
+        live.expect("resources are counted as they come and go") + kept as u64
     }
 
     /// How long `subscribe-receive` waits.
@@ -210,7 +238,7 @@ impl Host {
         if self.profile.grants.allows_broker(name) {
             return Ok(());
         }
-        Err(CallError::Refused(format!(
+        Err(CallError::Denied(format!(
             "broker {:?} is not granted to this handler",
             name.chars().take(64).collect::<String>()
         )))
@@ -247,7 +275,7 @@ impl Host {
             return Ok(());
         }
         let subject: String = subject.chars().take(64).collect();
-        Err(CallError::Refused(format!(
+        Err(CallError::Denied(format!(
             "a reply to {subject:?} is not granted to this handler"
         )))
     }
@@ -259,7 +287,7 @@ impl Host {
         // A request's reply comes from who was asked, whatever else is granted: reply subjects can be guessed.
         let granted = !subject.starts_with(INBOX) && self.profile.grants.allows_send(subject);
         if !granted && !call.is_reply(subject) {
-            return Err(CallError::Refused(format!(
+            return Err(CallError::Denied(format!(
                 "sending to {subject:?} is not granted to this handler"
             )));
         }
@@ -285,7 +313,7 @@ impl Host {
         check_channels(&update.channels).map_err(CallError::Refused)?;
         for channel in &update.channels {
             if !self.profile.grants.allows_subscribe(channel) {
-                return Err(CallError::Refused(format!(
+                return Err(CallError::Denied(format!(
                     "subscribing to {channel:?} is not granted to this handler"
                 )));
             }
@@ -315,7 +343,7 @@ impl Host {
         check_pattern(pattern).map_err(Refusal::from)?;
         self.running("subscribe-receive")?;
         if !self.profile.grants.allows_subscribe(pattern) {
-            return Err(CallError::Refused(format!(
+            return Err(CallError::Denied(format!(
                 "subscribing to {pattern:?} is not granted to this handler"
             )));
         }
@@ -333,6 +361,16 @@ impl Host {
             messages_max: self.profile.limits.batch_messages_max,
             bytes_max: self.profile.limits.batch_bytes_max,
         })
+    }
+
+    /// Sends a request at once, whatever becomes of the call, and waits for replies.
+    pub(crate) fn request(&self, message: &Message, asked: Asked) -> Result<Request, CallError> {
+        self.grants_send(message.subject())?;
+        let wait = self
+            .wait
+            .as_ref()
+            .ok_or_else(|| not_in_configure("request"))?;
+        Request::open(message, asked, &self.profile, wait)
     }
 
     fn running(&self, what: &str) -> Result<&Call, CallError> {
@@ -427,6 +465,7 @@ impl Future for Receive {
 mod tests {
     use super::*;
     use crate::outbox::OutboxBound;
+    use crate::port::{Replies, Room};
 
     fn batch(payloads: &[&str]) -> Vec<Message> {
         payloads
@@ -518,6 +557,10 @@ mod tests {
         fn subscribe(&self, _: &str, _: Waker) -> Result<Box<dyn Feed>, Refusal> {
             Err(Refusal::Stopping)
         }
+
+        fn request(&self, _: &Message, _: Room, _: Waker) -> Result<Box<dyn Replies>, Refusal> {
+            Err(Refusal::Stopping)
+        }
     }
 
     #[test]
@@ -545,6 +588,7 @@ mod tests {
                 grants: grants.clone(),
                 port: Arc::new(Anything),
                 wasi: false,
+                open_requests: Arc::default(),
             };
             let mut host = Host::new(&Arc::new(profile));
             let asked = Message::builder("s")

@@ -12,6 +12,7 @@ mod deadline;
 mod handles;
 pub(crate) mod host;
 mod pond;
+mod request;
 mod runtime;
 mod suspended;
 mod wait;
@@ -186,6 +187,7 @@ impl Kind {
             grants: old.grants.clone(),
             port: Arc::clone(&old.port),
             wasi: old.wasi,
+            open_requests: Arc::clone(&old.open_requests),
         });
     }
 
@@ -325,6 +327,11 @@ impl Guests {
     /// Whether this handler's component imports WASI.
     pub(crate) fn has_wasi(&self, id: HandlerId) -> bool {
         self.loaded[id.index()].wasi
+    }
+
+    /// Whether a call of this handler has one message, by its component's contract.
+    pub(crate) fn has_one_message(&self, id: HandlerId) -> bool {
+        self.loaded[id.index()].contract.has_one_message()
     }
 
     /// SHA-256 of this handler's component.

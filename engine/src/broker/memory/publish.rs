@@ -9,14 +9,17 @@ use std::task::Waker;
 use crossbeam_channel::TrySendError;
 use parking_lot::Mutex;
 
+use super::replies::Answers;
+use super::requests::Open;
 use super::routes::{LastRoute, Route};
 use super::subscription::{GuestFeed, Overflow};
 use super::{Delivery, Handlers, Memory};
 use crate::admission::Load;
 use crate::config::Spread;
+use crate::dispatch::State;
 use crate::error::{PublishError, Refusal};
 use crate::message::{HandlerId, Message};
-use crate::port::{Feed, Port};
+use crate::port::{Feed, Port, Replies, Room};
 use crate::subject::INBOX;
 
 /// Why a guest's send is refused.
@@ -29,21 +32,58 @@ thread_local! {
     static LAST: RefCell<LastRoute> = RefCell::default();
 }
 
+/// Who publishes.
+#[derive(Debug, Clone, Copy)]
+enum Publisher {
+    /// Any thread.
+    Outside,
+    /// A guest, on the thread of this shard, which is the first that is asked for room.
+    Guest(usize),
+}
+
+impl Publisher {
+    /// Whether it may, with the engine in this state.
+    fn may(self, state: &State) -> Result<(), Refusal> {
+        match self {
+            Self::Outside => state.open(),
+            Self::Guest(_) if state.ends() => Err(Refusal::Stopping),
+            Self::Guest(_) => Ok(()),
+        }
+    }
+}
+
 impl Memory {
     /// Publishes a message: how many handlers and subscriptions get it. A message for several handlers goes to one shard, and
     /// to all of them or none.
     pub(crate) fn publish(&self, message: Message) -> Result<usize, PublishError> {
+        self.publish_as(message, Publisher::Outside)
+    }
+
+    /// Publishes a request of this shard's guest: at once, and also while the engine drains, since its call is in flight.
+    fn publish_request(&self, shard: usize, message: Message) -> Result<usize, Refusal> {
+        // Counted before it can be in flight, so that a drain does not miss it.
+        self.count_forwarded(shard);
+        self.publish_as(message, Publisher::Guest(shard))
+            .map_err(|refused| refused.reason)
+    }
+
+    fn publish_as(&self, message: Message, publisher: Publisher) -> Result<usize, PublishError> {
         if message.subject().starts_with(INBOX) {
             return Ok(usize::from(self.requests.reply(&message)));
         }
         // Taken out meanwhile: a subscription that is woken may publish on this thread too.
         let mut last = LAST.take();
-        let published = self.publish_to(&mut last, message);
+        let published = self.publish_to(&mut last, message, publisher);
         LAST.set(last);
         published
     }
 
-    fn publish_to(&self, last: &mut LastRoute, message: Message) -> Result<usize, PublishError> {
+    fn publish_to(
+        &self,
+        last: &mut LastRoute,
+        message: Message,
+        publisher: Publisher,
+    ) -> Result<usize, PublishError> {
         let route = last.find(&self.routes, message.subject());
         let receivers = route.handlers.len() + route.subscriptions.len();
         if receivers == 0 {
@@ -55,7 +95,7 @@ impl Memory {
             return Ok(receivers);
         }
         let copy = (!route.subscriptions.is_empty()).then(|| message.clone());
-        self.to_a_shard(message, &route.handlers)?;
+        self.to_a_shard(message, &route.handlers, publisher)?;
         if let Some(message) = copy {
             self.deliver(route, &message);
         }
@@ -63,11 +103,19 @@ impl Memory {
     }
 
     /// Puts a message into the inbox of the first shard that has room.
-    fn to_a_shard(&self, message: Message, ids: &[HandlerId]) -> Result<(), PublishError> {
+    fn to_a_shard(
+        &self,
+        message: Message,
+        ids: &[HandlerId],
+        publisher: Publisher,
+    ) -> Result<(), PublishError> {
         let count = self.shards.len();
-        let (first, tries) = match self.spread {
-            Spread::Subject => (self.owner(message.subject()), 1),
-            Spread::Any => (TURN.replace(TURN.get().wrapping_add(1)) % count, count),
+        let (first, tries) = match (self.spread, publisher) {
+            (Spread::Subject, _) => (self.owner(message.subject()), 1),
+            (Spread::Any, Publisher::Guest(shard)) => (shard, count),
+            (Spread::Any, Publisher::Outside) => {
+                (TURN.replace(TURN.get().wrapping_add(1)) % count, count)
+            }
         };
         let load = Load::one(message.bytes());
         let mut delivery = Delivery {
@@ -80,7 +128,7 @@ impl Memory {
                 continue;
             }
             // Asked again once the room is taken: a drain that began before either refuses this message or waits for it.
-            if let Err(reason) = self.state.open() {
+            if let Err(reason) = publisher.may(&self.state) {
                 self.release(shard, ids, load);
                 let message = Box::new(delivery.message);
                 return Err(PublishError { reason, message });
@@ -165,8 +213,7 @@ impl Memory {
     /// Takes room for what this shard sends, whether there is any: [`Memory::has_room`] was asked when a guest sent it, so that
     /// the bound is exceeded by one call's outbox at most, and for a dead letter just now.
     pub(super) fn admit_released(&self, from: usize, shard: usize, ids: &[HandlerId], load: Load) {
-        let forwarded = &self.shards[from].forwarded.0;
-        forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
+        self.count_forwarded(from);
         for id in ids {
             self.load(shard, *id)
                 .fetch_add(load.raw(), Ordering::SeqCst);
@@ -184,6 +231,12 @@ impl Memory {
             let total = &self.shards[shard].in_flight_all.0;
             total.fetch_add(load.raw(), Ordering::SeqCst);
         }
+    }
+
+    /// Counts a message that this shard's guests send; called by that shard alone.
+    fn count_forwarded(&self, from: usize) {
+        let forwarded = &self.shards[from].forwarded.0;
+        forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
     }
 
     /// Messages that a handler has in flight on this shard.
@@ -264,5 +317,36 @@ impl Port for ShardSide {
     fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal> {
         let subscription = self.broker.subscribe(pattern, Overflow::Drop)?;
         Ok(Box::new(GuestFeed::new(subscription, waker)))
+    }
+
+    fn request(
+        &self,
+        message: &Message,
+        room: Room,
+        waker: Waker,
+    ) -> Result<Box<dyn Replies>, Refusal> {
+        let answers = Answers::new(room, waker);
+        let (subject, open) = self.broker.requests.open_several(&answers)?;
+        let asked = message.with_reply_to(&subject);
+        let asked = asked.expect("the parts of a message make a message again");
+        match self.broker.publish_request(self.shard, asked)? {
+            0 => Err(Refusal::NoResponders(message.subject().to_owned())),
+            _ => Ok(Box::new(GuestReplies {
+                answers,
+                _open: open,
+            })),
+        }
+    }
+}
+
+/// Replies to a guest's request, for as long as it waits.
+struct GuestReplies {
+    answers: Arc<Answers>,
+    _open: Open,
+}
+
+impl Replies for GuestReplies {
+    fn next(&mut self) -> Option<Result<Message, Refusal>> {
+        self.answers.next()
     }
 }

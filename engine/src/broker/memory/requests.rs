@@ -1,14 +1,17 @@
-//! Requests that wait for a reply: each has a reply subject of its own below one prefix, so that replies need no route.
+//! Requests that wait for a reply: each has a reply subject of its own below one prefix, so that replies need no route. Who does
+//! not know it can't guess it.
 
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::replies::Answers;
 use crate::error::{Refusal, RequestError};
 use crate::message::Message;
 use crate::subject::INBOX;
@@ -43,24 +46,47 @@ impl Cell {
     }
 }
 
+/// Who waits.
 #[derive(Debug)]
-struct Waiting {
-    cell: Arc<Cell>,
-    deadline: Instant,
-    within: Duration,
+enum Waiting {
+    /// An embedder, for one reply.
+    One {
+        cell: Arc<Cell>,
+        deadline: Instant,
+        within: Duration,
+    },
+    /// A guest, for any number, until it goes on.
+    Several(Arc<Answers>),
+}
+
+impl Waiting {
+    fn end(&self, error: RequestError) {
+        match (self, error) {
+            (Self::One { cell, .. }, error) => cell.end(Err(error)),
+            (Self::Several(answers), RequestError::Refused(why)) => answers.end(why),
+            (Self::Several(_), RequestError::Timeout(_)) => {}
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    generation: u64,
+    /// Of the latest request in it: any number but those before.
+    token: u64,
     waiting: Option<Waiting>,
 }
+
+/// A request's place, and the token by which replies name it.
+type Place = (usize, u64);
 
 /// All requests of an engine that wait.
 #[derive(Debug)]
 pub(crate) struct Requests {
     slots: Mutex<(Vec<Slot>, Vec<usize>)>,
     open: AtomicUsize,
+    opened: AtomicU64,
+    /// Makes tokens of numbers: random, and its own.
+    keys: RandomState,
     requests_max: usize,
 }
 
@@ -70,6 +96,8 @@ impl Requests {
         Self {
             slots: Mutex::default(),
             open: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            keys: RandomState::new(),
             requests_max,
         }
     }
@@ -84,6 +112,23 @@ impl Requests {
             state: Mutex::new(State::Waiting(None)),
             ended: Condvar::new(),
         });
+        let (subject, open) = self.place(Waiting::One {
+            cell: Arc::clone(&cell),
+            deadline: now + within,
+            within,
+        })?;
+        Ok((subject, Reply { cell, _open: open }))
+    }
+
+    /// Opens a request whose replies go to `answers`: its reply subject. It is open until what this gives is dropped.
+    pub(crate) fn open_several(
+        self: &Arc<Self>,
+        answers: &Arc<Answers>,
+    ) -> Result<(String, Open), Refusal> {
+        self.place(Waiting::Several(Arc::clone(answers)))
+    }
+
+    fn place(self: &Arc<Self>, waiting: Waiting) -> Result<(String, Open), Refusal> {
         let mut guard = self.slots.lock();
         let (slots, free) = &mut *guard;
         let index = match free.pop() {
@@ -94,25 +139,19 @@ impl Requests {
             }
             None => return Err(Refusal::Full("too many requests wait for their reply")),
         };
-        let slot = &mut slots[index];
-        slot.generation += 1;
-        slot.waiting = Some(Waiting {
-            cell: Arc::clone(&cell),
-            deadline: now + within,
-            within,
-        });
+        let token = self
+            .keys
+            .hash_one(self.opened.fetch_add(1, Ordering::Relaxed));
+        slots[index] = Slot {
+            token,
+            waiting: Some(waiting),
+        };
         self.open.fetch_add(1, Ordering::Relaxed);
-        let place = (index, slot.generation);
-        let requests = Arc::clone(self);
-        let subject = format!("{INBOX}{index}.{}", slot.generation);
-        Ok((
-            subject,
-            Reply {
-                cell,
-                requests,
-                place,
-            },
-        ))
+        let open = Open {
+            requests: Arc::clone(self),
+            place: (index, token),
+        };
+        Ok((format!("{INBOX}{index}.{token:016x}"), open))
     }
 
     /// Hands a reply to its request. Whether one waited for it.
@@ -121,38 +160,54 @@ impl Requests {
         if self.open.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let Some((index, generation)) = place_of(message.subject()) else {
+        let Some(place) = place_of(message.subject()) else {
             return false;
         };
-        let Some(waiting) = self.take(index, generation) else {
-            return false;
-        };
-        let mut message = message.clone();
-        message.detach();
-        waiting.cell.end(Ok(message));
-        true
+        match self.awaiting(place) {
+            Some(Waiting::One { cell, .. }) => {
+                let mut message = message.clone();
+                message.detach();
+                cell.end(Ok(message));
+                true
+            }
+            Some(Waiting::Several(answers)) => answers.push(message.clone()),
+            None => false,
+        }
     }
 
-    /// Whether a request waits for its reply on this subject.
+    /// Whether a request waits for a reply on this subject.
     pub(crate) fn is_open(&self, subject: &str) -> bool {
-        let Some((index, generation)) = place_of(subject) else {
+        let Some((index, token)) = place_of(subject) else {
             return false;
         };
         let slots = &self.slots.lock().0;
-        let found = slots.get(index).filter(|s| s.generation == generation);
+        let found = slots.get(index).filter(|slot| slot.token == token);
         found.is_some_and(|slot| slot.waiting.is_some())
     }
 
-    fn take(&self, index: usize, generation: u64) -> Option<Waiting> {
+    /// Who waits at this place; an embedder no longer does then.
+    fn awaiting(&self, (index, token): Place) -> Option<Waiting> {
         let mut guard = self.slots.lock();
         let (slots, free) = &mut *guard;
-        let slot = slots
-            .get_mut(index)
-            .filter(|slot| slot.generation == generation)?;
+        let slot = slots.get_mut(index).filter(|slot| slot.token == token)?;
+        if let Some(Waiting::Several(answers)) = &slot.waiting {
+            return Some(Waiting::Several(Arc::clone(answers)));
+        }
         let waiting = slot.waiting.take()?;
         free.push(index);
         self.open.fetch_sub(1, Ordering::Relaxed);
         Some(waiting)
+    }
+
+    /// Nobody waits at this place any more.
+    fn close(&self, (index, token): Place) {
+        let mut guard = self.slots.lock();
+        let (slots, free) = &mut *guard;
+        let slot = slots.get_mut(index).filter(|slot| slot.token == token);
+        if slot.is_some_and(|slot| slot.waiting.take().is_some()) {
+            free.push(index);
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Ends the requests whose time is over by `now`.
@@ -160,56 +215,65 @@ impl Requests {
         if self.open.load(Ordering::Relaxed) == 0 {
             return;
         }
-        self.end_where(
-            |waiting| waiting.deadline <= now,
-            |waiting| RequestError::Timeout(waiting.within),
-        );
+        self.end_where(|waiting| match waiting {
+            Waiting::One {
+                deadline, within, ..
+            } => (*deadline <= now).then_some(RequestError::Timeout(*within)),
+            // Its guest's call knows the time.
+            Waiting::Several(_) => None,
+        });
     }
 
     /// Ends all, since the engine ends.
     pub(crate) fn end_all(&self, why: &Refusal) {
-        self.end_where(|_| true, |_| RequestError::Refused(why.clone()));
+        self.end_where(|_| Some(RequestError::Refused(why.clone())));
     }
 
-    fn end_where(&self, ends: impl Fn(&Waiting) -> bool, error: impl Fn(&Waiting) -> RequestError) {
+    /// Ends those for which `ends` has an error.
+    fn end_where(&self, ends: impl Fn(&Waiting) -> Option<RequestError>) {
         let mut ended = Vec::new();
         {
             let mut guard = self.slots.lock();
             let (slots, free) = &mut *guard;
             for (index, slot) in slots.iter_mut().enumerate() {
-                if let Some(waiting) = slot.waiting.take_if(|waiting| ends(waiting)) {
-                    free.push(index);
-                    ended.push(waiting);
-                }
+                let Some(error) = slot.waiting.as_ref().and_then(&ends) else {
+                    continue;
+                };
+                free.push(index);
+                ended.extend(slot.waiting.take().map(|waiting| (waiting, error)));
             }
             self.open.fetch_sub(ended.len(), Ordering::Relaxed);
         }
-        for waiting in ended {
-            waiting.cell.end(Err(error(&waiting)));
+        for (waiting, error) in ended {
+            waiting.end(error);
         }
     }
 }
 
-/// The place that a reply subject names, and how often it was used.
-fn place_of(subject: &str) -> Option<(usize, u64)> {
-    let (index, generation) = subject.strip_prefix(INBOX)?.split_once('.')?;
-    Some((index.parse().ok()?, generation.parse().ok()?))
+/// A request's place, which is free again when this is dropped: nobody waits any more.
+#[derive(Debug)]
+pub(crate) struct Open {
+    requests: Arc<Requests>,
+    place: Place,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.requests.close(self.place);
+    }
+}
+
+/// The place that a reply subject names.
+fn place_of(subject: &str) -> Option<Place> {
+    let (index, token) = subject.strip_prefix(INBOX)?.split_once('.')?;
+    Some((index.parse().ok()?, u64::from_str_radix(token, 16).ok()?))
 }
 
 /// The reply to a request: a future, or waited for by a thread with [`Reply::wait`]. It ends by itself at the request's time.
 #[derive(Debug)]
 pub struct Reply {
     cell: Arc<Cell>,
-    requests: Arc<Requests>,
-    place: (usize, u64),
-}
-
-impl Drop for Reply {
-    /// Frees its place: nobody waits any more.
-    fn drop(&mut self) {
-        let (index, generation) = self.place;
-        self.requests.take(index, generation);
-    }
+    _open: Open,
 }
 
 impl Reply {
@@ -253,6 +317,7 @@ impl Future for Reply {
 mod tests {
     use super::*;
     use crate::clock;
+    use crate::port::Room;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -270,8 +335,55 @@ mod tests {
             "a second reply finds nobody"
         );
         assert_eq!(reply.wait().unwrap().payload(), b"reply");
-        assert!(!requests.reply(&reply_to("_INBOX.999.1")));
-        assert!(!requests.reply(&reply_to("_INBOX.x")));
+        for foreign in ["_INBOX.999.1", "_INBOX.x", "_INBOX.0.0", "_INBOX.0.1"] {
+            assert!(!requests.reply(&reply_to(foreign)), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn reply_subjects_do_not_follow_from_one_another() {
+        let requests = Arc::new(Requests::new(8));
+        let token = |requests: &Arc<Requests>| {
+            let (subject, _reply) = requests.open(clock::now(), SECOND).unwrap();
+            place_of(&subject).unwrap().1
+        };
+        let tokens = [(); 3].map(|()| token(&requests));
+        assert_ne!(
+            tokens[1].wrapping_sub(tokens[0]),
+            tokens[2].wrapping_sub(tokens[1])
+        );
+        let other = Arc::new(Requests::new(8));
+        assert!(!tokens.contains(&token(&other)), "each engine has its own");
+    }
+
+    #[test]
+    fn a_guests_request_has_replies_until_it_goes_on() {
+        let requests = Arc::new(Requests::new(1));
+        let room = Room {
+            replies_max: 2,
+            bytes_max: 1_000,
+        };
+        let answers = Answers::new(room, Waker::noop().clone());
+        let (subject, open) = requests.open_several(&answers).unwrap();
+        assert!(matches!(
+            requests.open(clock::now(), SECOND),
+            Err(Refusal::Full(_))
+        ));
+        requests.expire(clock::now() + SECOND * 1_000);
+        let taken = [(); 3].map(|()| requests.reply(&reply_to(&subject)));
+        assert_eq!(taken, [true, true, false]);
+        assert_eq!(answers.next().unwrap().unwrap().payload(), b"reply");
+        requests.end_all(&Refusal::Stopping);
+        assert!(matches!(answers.next(), Some(Ok(_))));
+        assert_eq!(answers.next().unwrap().unwrap_err(), Refusal::Stopping);
+        drop(open);
+        let (_, open) = requests.open_several(&answers).unwrap();
+        assert!(
+            !requests.reply(&reply_to(&subject)),
+            "it was the last one's"
+        );
+        drop(open);
+        requests.open(clock::now(), SECOND).unwrap();
     }
 
     #[test]

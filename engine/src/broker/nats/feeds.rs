@@ -1,18 +1,22 @@
-//! What guests subscribe to within a call: asked for through a port by the guest's side, done by the transport on the same thread.
+//! What guests subscribe to and ask within a call: wished for through a port by the guest's side, done by the transport on the same
+//! thread, before its turn ends.
 //!
-//! Owns the list between the two. Bounded by `subscriptions_max`.
+//! Owns the list between the two. Bounded by `subscriptions_max` and `requests_max`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
+use super::status::Status;
+use crate::broker::memory::replies::Answers;
 use crate::broker::memory::subscription::{Overflow, Queue};
 use crate::dispatch::State;
 use crate::error::Refusal;
 use crate::message::Message;
-use crate::port::{Feed, Port};
+use crate::port::{Feed, Port, Replies, Room};
 use crate::subject::check_listened;
 
 /// Something that guests ask of their shard's connection.
@@ -22,6 +26,19 @@ pub(crate) enum Wish {
     Subscribe(String, Arc<Queue>),
     /// To hear it no more.
     Unsubscribe(u64),
+    /// To ask.
+    Request(Question),
+    /// To hear replies to that no more.
+    Forget(u64),
+}
+
+/// A request of a guest.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// Names it in its reply subject.
+    pub(crate) token: u64,
+    pub(crate) message: Message,
+    pub(crate) answers: Arc<Answers>,
 }
 
 /// The wishes of one shard's guests, and how many of them are granted. Locked by the shard's own thread alone.
@@ -29,6 +46,11 @@ pub(crate) enum Wish {
 pub(crate) struct Wishes {
     open: usize,
     next: u64,
+    /// Requests that wait, and made so far.
+    requests: usize,
+    asked: u64,
+    /// Makes tokens of numbers: random, and its own.
+    keys: RandomState,
     waiting: Vec<Wish>,
 }
 
@@ -50,6 +72,8 @@ pub(crate) struct NatsPort {
     pub(crate) state: Arc<State>,
     pub(crate) messages_max: usize,
     pub(crate) subscriptions_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) status: Arc<Status>,
 }
 
 impl Port for NatsPort {
@@ -82,6 +106,57 @@ impl Port for NatsPort {
             wishes,
             waker,
         }))
+    }
+
+    /// A request is not held back like a send: while there is no connection it is refused at once.
+    fn request(
+        &self,
+        message: &Message,
+        room: Room,
+        waker: Waker,
+    ) -> Result<Box<dyn Replies>, Refusal> {
+        if !self.status.is_connected() {
+            return Err(Refusal::Disconnected);
+        }
+        let mut wishes = self.wishes.lock();
+        if wishes.requests >= self.requests_max {
+            return Err(Refusal::Full("too many requests wait for their reply"));
+        }
+        wishes.requests += 1;
+        wishes.asked += 1;
+        let token = wishes.keys.hash_one(wishes.asked);
+        let answers = Answers::new(room, waker);
+        wishes.waiting.push(Wish::Request(Question {
+            token,
+            message: message.clone(),
+            answers: Arc::clone(&answers),
+        }));
+        Ok(Box::new(NatsReplies {
+            token,
+            answers,
+            wishes: Arc::clone(&self.wishes),
+        }))
+    }
+}
+
+/// Replies to a guest's request, for as long as it waits.
+struct NatsReplies {
+    token: u64,
+    answers: Arc<Answers>,
+    wishes: Arc<Mutex<Wishes>>,
+}
+
+impl Replies for NatsReplies {
+    fn next(&mut self) -> Option<Result<Message, Refusal>> {
+        self.answers.next()
+    }
+}
+
+impl Drop for NatsReplies {
+    fn drop(&mut self) {
+        let mut wishes = self.wishes.lock();
+        wishes.requests -= 1;
+        wishes.waiting.push(Wish::Forget(self.token));
     }
 }
 

@@ -22,6 +22,7 @@ mod pulls;
 mod refusal;
 mod release;
 mod renew;
+mod requests;
 mod resolver;
 mod senders;
 mod servers;

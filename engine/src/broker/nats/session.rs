@@ -115,6 +115,7 @@ impl NatsTransport {
                 stream.pulls.forget();
             }
         }
+        desk.requests.lose();
         let reports = &mut desk.reports;
         desk.confirms.forget(|id| {
             let result = Err(Unsent::Disconnected);
@@ -202,7 +203,7 @@ impl Desk {
         self.deaf.push(sid);
         match found.use_ {
             Use::Core(id) | Use::Pulls(id) => Some(id),
-            Use::Confirms | Use::Feed(_) => None,
+            Use::Confirms | Use::Requests | Use::Feed(_) => None,
         }
     }
 

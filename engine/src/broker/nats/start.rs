@@ -184,6 +184,8 @@ impl Nats {
             state,
             messages_max: config.limits.subscription_messages_max,
             subscriptions_max: config.limits.subscriptions_max,
+            requests_max: config.limits.requests_max,
+            status: Arc::clone(&self.shards[index].status),
         })
     }
 

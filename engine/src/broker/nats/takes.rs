@@ -22,6 +22,8 @@ pub(crate) enum Use {
     Pulls(HandlerId),
     /// Confirmations of sends.
     Confirms,
+    /// Replies to guests' requests.
+    Requests,
     /// What a guest listens to within a call.
     Feed(Arc<Queue>),
 }

@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 use super::atomic::Atomic;
 use super::confirms::Confirms;
 use super::connection::{Barrier, Connection};
-use super::feeds::{Wish, Wishes};
+use super::feeds::{Question, Wish, Wishes};
 use super::js::ack;
 use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
 use super::pulls::Ask;
 use super::renew::Renewal;
+use super::requests::Requests;
 use super::senders::Senders;
 use super::status::Status;
 use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
@@ -29,6 +30,7 @@ use super::wire::write::{WriteError, Writer};
 use crate::broker::memory::transport::MemoryTransport;
 use crate::broker::nats::control::{Asker, DeliveryLevel};
 use crate::confirm::{Report, SendId, Sent, Unsent};
+use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
@@ -72,6 +74,7 @@ pub(super) struct Desk {
     pub(super) handlers: Vec<Take>,
     pub(super) takes: Takes,
     pub(super) confirms: Confirms,
+    pub(super) requests: Requests,
     pub(super) unacked: Unacked,
     /// Settlements that wait for a connection.
     pub(super) owed: VecDeque<(HandlerId, Message, Outcome)>,
@@ -130,6 +133,7 @@ impl NatsTransport {
                 handlers: setup.takes,
                 takes,
                 confirms,
+                requests: Requests::new(format!("{}r.", setup.inbox)),
                 unacked: Unacked::default(),
                 owed: VecDeque::new(),
                 on_arrival: Vec::new(),
@@ -203,6 +207,14 @@ impl NatsTransport {
                     self.unsubscribe(&ended);
                     continue;
                 }
+                Wish::Request(question) => {
+                    self.request(question);
+                    continue;
+                }
+                Wish::Forget(token) => {
+                    self.desk.requests.close(token);
+                    continue;
+                }
             };
             if self.connection.is_live() {
                 let writer = self.connection.writer();
@@ -211,6 +223,34 @@ impl NatsTransport {
                     .map(|sid| self.desk.takes.subscribe(*sid, writer));
                 told(sids.collect());
             }
+        }
+    }
+
+    /// Sends a guest's request; its guest is told if that can't be.
+    fn request(&mut self, question: Question) {
+        let Question {
+            token,
+            message,
+            answers,
+        } = question;
+        if self.process.answer(&message) {
+            return;
+        }
+        if !self.connection.is_live() {
+            return answers.end(Refusal::Disconnected);
+        }
+        let (writer, desk) = (self.connection.writer(), &mut self.desk);
+        if !desk.requests.listens {
+            desk.requests.listens = true;
+            let sid = desk.takes.add(desk.requests.inbox());
+            told(vec![desk.takes.subscribe(sid, writer)]);
+        }
+        let reply = desk
+            .requests
+            .open(token, message.subject(), Arc::clone(&answers));
+        let written = writer.publish(message.subject(), Some(&reply), &message);
+        if let Err(fault) = written {
+            answers.end(Refusal::Unsendable(fault.to_string()));
         }
     }
 
@@ -381,6 +421,7 @@ impl Desk {
             Some(&Use::Core(id)) => self.core(id, incoming.message, now, process, take),
             Some(&Use::Pulls(id)) => self.pulled(id, incoming, now, process, take),
             Some(Use::Confirms) => self.confirmed(&incoming),
+            Some(Use::Requests) => self.requests.answered(incoming),
             Some(Use::Feed(feed)) => {
                 let mut message = incoming.message;
                 message.detach();
@@ -477,7 +518,6 @@ impl Transport for NatsTransport {
             self.change(change, now);
         }
         self.proceed(now);
-        self.grant();
         if let Some(renewal) = &mut self.desk.renewal {
             renewal.go_on(&mut self.desk.handlers, now);
         }
@@ -567,6 +607,8 @@ impl Transport for NatsTransport {
         self.process.flush();
         // Once room is given back: nothing else might wake the shard when all that was in flight is settled.
         self.pull(self.now);
+        // What this turn's calls asked for leaves with it.
+        self.grant();
         self.say_last(self.now);
         self.connection.flush(self.now);
         self.note_drained();

@@ -100,10 +100,13 @@ limits! {
         /// How long a call may take, its waits and others' turns included; at it as above [default: 5s]
         #[arg(hide_short_help = true)]
         wall_deadline: Time => wall_deadline,
-        /// How long `subscribe-receive` waits; keep it under `wall_deadline`, so that the guest gets an error and not a fault
+        /// How long `subscribe-receive`, and a request without a time, wait; keep it under `wall_deadline`, so that the guest gets an error and not a fault
         /// [default: 500ms]
         #[arg(hide_short_help = true)]
         receive_wait_max: Time => receive_wait_max,
+        /// Requests of its guests that may wait for replies at once a shard; one over is an error of its guest [default: 8]
+        #[arg(hide_short_help = true)]
+        open_requests_max: Count => open_requests_max,
         /// Memory that an instance may have, all its memories together; at it a growth fails in the guest [default: 64MiB]
         memory_max: Size => memory_bytes_max,
         /// Elements that each table of an instance may have; at it a growth fails in the guest [default: 20000]

@@ -204,6 +204,35 @@ fn inspect_says_what_a_component_is() {
     assert_eq!(inspect("sleeper").json()["way"], "fiber");
     let delivery = (&echo["delivery"][0]["from"], &echo["delivery"][0]["level"]);
     assert_eq!(delivery, (&"subjects".into(), &"at-most-once".into()));
+    for (name, contract, way, import) in [
+        (
+            "echo-incoming",
+            "wasi:messaging/incoming-handler@0.2.0-draft",
+            "direct",
+            "wasi:messaging/producer@0.2.0-draft",
+        ),
+        (
+            "probe-incoming",
+            "wasi:messaging/incoming-handler@0.2.0-draft",
+            "fiber",
+            "wasi:messaging/request-reply@0.2.0-draft",
+        ),
+        (
+            "echo-wasmcloud",
+            "wasmcloud:messaging/handler@0.2.0",
+            "direct",
+            "wasmcloud:messaging/consumer@0.2.0",
+        ),
+    ] {
+        let said = inspect(name).json();
+        assert_eq!(
+            (&said["contract"], &said["way"]),
+            (&contract.into(), &way.into())
+        );
+        let imports = said["imports"].as_array().expect("a list");
+        let found = imports.iter().find(|i| i["name"] == import).expect(import);
+        assert_eq!(found["granted_by_default"], false, "{name}");
+    }
     let table = done(millpond().arg("inspect").arg(guest("echo")), b"").ended(0);
     for word in [
         "messaging-guest@0.2.0-draft",

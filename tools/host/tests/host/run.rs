@@ -26,6 +26,21 @@ fn run_writes_what_guests_send_and_nothing_else() {
 }
 
 #[test]
+fn run_takes_components_of_each_contract() {
+    for name in ["echo-incoming", "echo-wasmcloud"] {
+        let subject = ["--subject", "echo"];
+        let ran = run_with(&subject, &[&guest(name)], b"echo one\necho two\n").ended(0);
+        assert_eq!(ran.lines(), ["echo.out one", "echo.out two"], "{name}");
+        // They name no subjects of their own.
+        run(name, b"").ended(4).says(&["give it some"]);
+    }
+    // Its own question is a message that it sends: a line, and its own next call.
+    let asks = b"probe request probe ok 300 out\n";
+    let ran = run_with(&["--subject", "probe"], &[&guest("probe-wasmcloud")], asks).ended(0);
+    assert_eq!(ran.lines(), ["out error:no reply within 300ms", "probe ok"]);
+}
+
+#[test]
 fn run_leaves_out_its_input_even_where_guests_send_the_same() {
     let ran = run("echo", b"echo.out same\necho same\necho same\n").ended(0);
     assert_eq!(ran.lines(), ["echo.out same", "echo.out same"]);

@@ -53,6 +53,40 @@ fn it_says_ready_once_handles_messages_and_ends_well_at_a_signal() {
     }
 }
 
+#[test]
+fn it_runs_components_of_each_contract() {
+    let server = Server::start();
+    let client = Client::connect(&server.url());
+    client.create_stream("ORDERS", &["orders"], serde_json::json!({}));
+    client.create_consumer("ORDERS", "mill", serde_json::json!({}));
+    client.store_all([Post::new("orders", "say echo.out from a stream")]);
+    let mut out = client.subscribe("echo.out");
+    client.settle();
+    for name in ["echo-incoming", "echo-wasmcloud"] {
+        let arguments = ["--allow-publish", "echo.out", "--subject", "echo"];
+        let mut program = Program::start(&mut run_on(&server.url(), name, &arguments));
+        program.wait_for("ready");
+        client.publish([Post::new("echo", name)]);
+        assert_eq!(&out.next_message().payload[..], name.as_bytes());
+        program.signal(Signal::TERM);
+        assert_eq!(program.ended().code(), Some(0), "{name}");
+    }
+    // From a stream they need no subjects.
+    let arguments = [
+        "--allow-publish",
+        "echo.out",
+        "--stream",
+        "ORDERS",
+        "--durable",
+        "mill",
+    ];
+    let mut program = Program::start(&mut run_on(&server.url(), "probe-wasmcloud", &arguments));
+    program.wait_for("ready");
+    assert_eq!(&out.next_message().payload[..], b"from a stream");
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(0));
+}
+
 /// Starts the program with a guest that sleeps in a call for longer than any test, and asks it to end.
 fn asked_to_end_in_a_call(server: &Server, arguments: &[&str]) -> Program {
     let client = Client::connect(&server.url());

@@ -137,8 +137,10 @@ pub(super) fn answer<R: Revision, T>(
 ) -> Answer<T, R> {
     match result {
         Ok(value) => Ok((Ok(value),)),
-        Err(CallError::Refused(reason)) => Ok((Err(R::error(host, reason)?),)),
-        Err(CallError::Ended(error)) => Err(error),
+        Err(error) => {
+            let reason = error.reason()?;
+            Ok((Err(R::error(host, reason)?),))
+        }
     }
 }
 
