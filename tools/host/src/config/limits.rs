@@ -174,7 +174,7 @@ limits! {
         ready_instances_max: Count => ready_instances_max,
         /// Suspended calls a shard, all handlers together; at it batches wait [default: 32]
         suspended_calls_max: Count => suspended_calls_max,
-        /// Core instances of one component; more is refused at load [default: 32]
+        /// Core instances of one component; more is refused at load [default: 64]
         core_instances_max: Count => core_instances_max,
         /// Memories of one component; more is refused at load [default: 4]
         memories_max: Count => memories_max,

@@ -1,6 +1,7 @@
 //! Two programs on one stream: killed by SIGKILL at random, ended by SIGTERM under load; nothing is lost.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use millpond_tests::nats::{Client, Post, Server};
 use millpond_tests::program::{Program, Signal};
@@ -12,8 +13,8 @@ use super::serve::run_on;
 const KILLS: u64 = 10;
 /// Messages that are stored before each.
 const INPUTS: u64 = 300;
-/// Messages that are stored before both programs are asked to end.
-const LAST: u64 = 20_000;
+/// Messages that are stored at once while both programs are asked to end.
+const CHUNK: u64 = 1_000;
 
 /// Numbers below `below` that look random and are the same each time.
 fn random(round: u64, below: u64) -> u64 {
@@ -37,9 +38,8 @@ fn store(client: &Client, first: u64, count: u64) {
     client.store_all((first..first + count).map(|n| Post::new("in.x", n.to_string())));
 }
 
-/// Waits until so many messages more than now are in `OUT`.
-fn grow(client: &Client, by: u64) {
-    let wanted = client.stream_messages("OUT") + by;
+/// Waits until so many messages are in `OUT`.
+fn grow(client: &Client, wanted: u64) {
     client.until("outputs", |client| {
         (client.stream_messages("OUT") >= wanted).then_some(())
     });
@@ -55,23 +55,41 @@ fn two_programs_on_a_stream_lose_nothing_when_they_are_killed_and_when_they_end_
     let mut programs = [program(&server), program(&server)];
     let mut stored = 0;
     for round in 0..KILLS {
+        let before = client.stream_messages("OUT");
         store(&client, stored, INPUTS);
         stored += INPUTS;
-        grow(&client, 1 + random(round, INPUTS / 2));
+        grow(&client, before + 1 + random(round, INPUTS / 2));
         let which = random(round + 100, 2) as usize;
         programs[which].kill();
         programs[which] = program(&server);
     }
-    store(&client, stored, LAST);
-    stored += LAST;
-    grow(&client, 100);
-    for program in &programs {
-        program.signal(Signal::TERM);
-    }
-    for program in &mut programs {
-        let code = program.ended().code();
-        assert_eq!(code, Some(0), "{}", program.err().so_far().join("\n"));
-    }
+    let ended = AtomicBool::new(false);
+    let first = stored;
+    stored = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let client = Client::connect(&server.url());
+            let mut stored = first;
+            // Once more after both have ended: there is load up to then.
+            loop {
+                let last = ended.load(Ordering::Acquire);
+                store(&client, stored, CHUNK);
+                stored += CHUNK;
+                if last {
+                    return stored;
+                }
+            }
+        });
+        grow(&client, client.stream_messages("OUT") + 100);
+        for program in &programs {
+            program.signal(Signal::TERM);
+        }
+        for program in &mut programs {
+            let code = program.ended().code();
+            assert_eq!(code, Some(0), "{}", program.err().so_far().join("\n"));
+        }
+        ended.store(true, Ordering::Release);
+        load.join().expect("it only stores")
+    });
     let left = client.consumer("IN", "D");
     assert!(
         left["num_pending"].as_u64() > Some(0),
