@@ -88,11 +88,14 @@ fn the_reference_client_answers_a_guest() {
         let engine = start(probe(name, &server.url()));
         let mut questions = client.subscribe("question");
         let mut reports = client.subscribe("report");
+        let heard = engine.subscribe("question", Overflow::Wait).unwrap();
         client.settle();
         for round in 0..3 {
             client.publish([Post::new("probe", asks(name, "question", 25_000))]);
             let question = questions.next_message();
             assert_eq!(text(&question.payload), "hi", "{name}");
+            // As all that guests send.
+            assert_eq!(heard.next(LONG).unwrap().payload(), b"hi");
             let inbox = question.reply.expect("it is a request").to_string();
             // A reply to nobody's question is nobody's.
             let (prefix, token) = inbox.rsplit_once('.').expect("it ends with a token");
@@ -158,8 +161,8 @@ fn the_time_ends_a_request_with_what_has_come() {
     client.settle();
     for (command, replies, report) in [
         ("request question x 50 - report", 0, "error:Error::Timeout"),
-        ("request question x 1000 - report", 2, "got:r,r"),
-        ("request question x 1000 5 report", 3, "got:r,r,r"),
+        ("request question x 3000 - report", 2, "got:r,r"),
+        ("request question x 3000 5 report", 3, "got:r,r,r"),
     ] {
         client.publish([Post::new("probe", command)]);
         let inbox = questions.next_message().reply.expect("it is a request");

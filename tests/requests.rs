@@ -1,7 +1,7 @@
 //! Requests of guests in process, of both contracts that have them: answered by another handler and by the embedder, several replies,
 //! the time, nobody there, too many.
 
-use millpond::{Engine, Grants, HandlerConfig, Message, Overflow, Subscription};
+use millpond::{Engine, Grants, HandlerConfig, Message, Overflow, Spread, Subscription};
 use millpond_tests::guest;
 
 use crate::harness::{Asked, LONG, config, limited, settled};
@@ -141,6 +141,27 @@ fn requests_of_an_engine_at_their_most_and_one_over() {
 }
 
 #[test]
+fn shards_answer_each_other() {
+    for (spread, (name, asks)) in [Spread::Any, Spread::Subject].into_iter().zip(ASKERS) {
+        let asker = limited(name, |_| {}).subject("probe.*");
+        let echo = limited(&name.replace("probe", "echo"), |_| {}).subject("ask.*");
+        let mut config = config([asker, echo]).shards(2);
+        config.spread = spread;
+        let asked = Asked::with(config);
+        for n in 0..200 {
+            let command = asks(&format!("ask.{n}"), 20_000);
+            let message = Message::new(&format!("probe.{n}"), command.as_bytes()).unwrap();
+            asked.engine.publish(message).unwrap();
+        }
+        for _ in 0..200 {
+            let report = asked.report();
+            assert!(report.contains("hi"), "{name}: {report}");
+        }
+        assert_eq!(asked.end().settled(), 400);
+    }
+}
+
+#[test]
 fn a_request_goes_out_though_its_call_fails() {
     for (name, asks) in ASKERS {
         let handler = limited(name, |l| l.deliveries_max = 1).subject("probe");
@@ -199,10 +220,10 @@ fn options_say_how_many_replies_and_how_long() {
     let both = replies("request silent x 25000 2 report", &["a", "b"]);
     assert_eq!(both, ("got:a,b".into(), 2));
     // Both, and fewer came by the time: those.
-    let fewer = replies("request silent x 300 5 report", &["a", "b"]);
+    let fewer = replies("request silent x 2000 5 report", &["a", "b"]);
     assert_eq!(fewer, ("got:a,b".into(), 2));
     // The time alone: all that came in it.
-    let all = replies("request silent x 300 - report", &["a", "b", "c"]);
+    let all = replies("request silent x 2000 - report", &["a", "b", "c"]);
     assert_eq!(all, ("got:a,b,c".into(), 3));
     // None in time.
     let none = replies("request silent x 20 - report", &[]);

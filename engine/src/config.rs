@@ -171,7 +171,8 @@ impl HandlerConfig {
         }
     }
 
-    /// Adds a subject, or a pattern of subjects, to those that `configure` names.
+    /// Adds a subject, or a pattern of subjects, to those that `configure` names. A component whose contract has no `configure` has
+    /// these alone.
     #[must_use]
     pub fn subject(mut self, pattern: impl Into<String>) -> Self {
         self.subjects.push(pattern.into());

@@ -57,7 +57,8 @@ pub struct HandlerLimits {
     /// Share of a shard's time, relative to other handlers', while several want it: 1 to 1,000. Default 1. Of weight 2 it has
     /// twice the time of one of weight 1; within one slice of each other the earliest due goes first.
     pub weight: u32,
-    /// Messages a call. Default 64: there, the fixed cost of a call is under a tenth of the whole.
+    /// Messages a call. Default 64: there, the fixed cost of a call is under a tenth of the whole. 1 where the component's contract has
+    /// one message a call, whatever is said here.
     pub batch_messages_max: usize,
     /// Bytes of messages a call. Default 1 MiB. A larger message is called alone.
     pub batch_bytes_max: usize,

@@ -239,6 +239,7 @@ impl NatsTransport {
         if !self.connection.is_live() {
             return answers.end(Refusal::Disconnected);
         }
+        self.process.tell_subscriptions(&message);
         let (writer, desk) = (self.connection.writer(), &mut self.desk);
         if !desk.requests.listens {
             desk.requests.listens = true;
