@@ -61,6 +61,20 @@ fn a_refused_send_is_in_the_stats_of_the_handler_that_sent_it() {
 }
 
 #[test]
+fn a_refused_request_is_in_the_stats_of_the_handler_whose_guest_asked() {
+    let server = denying("secret", "never").start();
+    let client = as_all(&server);
+    let mut reports = client.subscribe("report");
+    let asks = core("probe-wasmcloud", Some("q")).subject("asks");
+    let engine = start(at(&as_some(&server), [core("echo", Some("q")), asks]));
+    client.publish([Post::new("asks", "request secret x 1000 report")]);
+    refused(&engine, 1, 1, "Publish to \"secret\"");
+    let report = reports.next_message();
+    assert_eq!(&report.payload[..], b"error:no reply within 1s");
+    settled(&engine);
+}
+
+#[test]
 fn what_a_reload_takes_away_is_in_the_stats_of_whom_it_concerns() {
     let mut server = denying("never", "never").start();
     let client = as_all(&server);

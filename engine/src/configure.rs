@@ -15,6 +15,7 @@ use crate::port::{Feed, Port, Replies, Room};
 
 /// What the instances of a handler on one shard share.
 pub(crate) fn profile(
+    id: HandlerId,
     handler: &HandlerConfig,
     limits: &HandlerLimits,
     port: Arc<dyn Port>,
@@ -26,6 +27,7 @@ pub(crate) fn profile(
         .subscribe
         .extend(handler.subjects.iter().chain(channels).cloned());
     Profile {
+        id,
         name: handler.name.clone(),
         limits: limits.clone(),
         grants,
@@ -54,6 +56,7 @@ fn configure(
         reason,
     };
     let profile = profile(
+        id,
         handler,
         &handler.limits,
         Arc::new(Nowhere),
@@ -97,7 +100,13 @@ impl Port for Nowhere {
         Err(Refusal::Stopping)
     }
 
-    fn request(&self, _: &Message, _: Room, _: Waker) -> Result<Box<dyn Replies>, Refusal> {
+    fn request(
+        &self,
+        _: HandlerId,
+        _: &Message,
+        _: Room,
+        _: Waker,
+    ) -> Result<Box<dyn Replies>, Refusal> {
         Err(Refusal::Stopping)
     }
 }

@@ -292,11 +292,9 @@ impl Inner {
         };
         let handlers = config.handlers.iter().zip(limits).zip(0..);
         let profile = |((handler, limits), id)| {
-            let (wasi, channels) = (
-                guests.has_wasi(HandlerId(id)),
-                broker.channels(HandlerId(id)),
-            );
-            Arc::new(profile(handler, limits, Arc::clone(&port), wasi, &channels))
+            let (id, port) = (HandlerId(id), Arc::clone(&port));
+            let (wasi, channels) = (guests.has_wasi(id), broker.channels(id));
+            Arc::new(profile(id, handler, limits, port, wasi, &channels))
         };
         let metrics = Arc::clone(&metrics[index]);
         let shell = Shell {

@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use crate::error::Refusal;
-use crate::message::Message;
+use crate::message::{HandlerId, Message};
 
 /// What a guest's imports need of a broker, seen from one shard.
 pub(crate) trait Port: Send + Sync {
@@ -11,9 +11,10 @@ pub(crate) trait Port: Send + Sync {
     fn admits(&self, subject: &str) -> Result<(), Refusal>;
     /// Subscribes for as long as the feed lives; the waker is woken when a message comes.
     fn subscribe(&self, pattern: &str, waker: Waker) -> Result<Box<dyn Feed>, Refusal>;
-    /// Sends a request at once, and hears its replies for as long as what it gives lives; the waker is woken when one comes.
+    /// Sends a request of this handler's guest at once, and hears its replies for as long as what it gives lives; the waker is woken when one comes.
     fn request(
         &self,
+        from: HandlerId,
         message: &Message,
         room: Room,
         waker: Waker,

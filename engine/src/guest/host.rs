@@ -21,13 +21,14 @@ use crate::batch::Batch;
 use crate::config::{Grants, check_channels, tighten};
 use crate::error::Refusal;
 use crate::limits::HandlerLimits;
-use crate::message::{Format, Message};
+use crate::message::{Format, HandlerId, Message};
 use crate::outbox::{GuestConfiguration, HoldError, Mark, Outbox};
 use crate::port::{Feed, Port};
 use crate::subject::{INBOX, check_pattern, check_subject, matches};
 
 /// What all instances of a handler on one shard share, read-only. A copy a shard: a count that shards share is contended.
 pub(crate) struct Profile {
+    pub(crate) id: HandlerId,
     pub(crate) name: String,
     pub(crate) limits: HandlerLimits,
     pub(crate) grants: Grants,
@@ -558,7 +559,13 @@ mod tests {
             Err(Refusal::Stopping)
         }
 
-        fn request(&self, _: &Message, _: Room, _: Waker) -> Result<Box<dyn Replies>, Refusal> {
+        fn request(
+            &self,
+            _: HandlerId,
+            _: &Message,
+            _: Room,
+            _: Waker,
+        ) -> Result<Box<dyn Replies>, Refusal> {
             Err(Refusal::Stopping)
         }
     }
@@ -583,6 +590,7 @@ mod tests {
             (&grants, "_INBOX.0.1", false),
         ] {
             let profile = Profile {
+                id: HandlerId(0),
                 name: "h".into(),
                 limits: HandlerLimits::default(),
                 grants: grants.clone(),

@@ -182,6 +182,7 @@ impl Kind {
         let old = &*self.profile;
         self.bounds = self.pace.bounds(limits);
         self.profile = Arc::new(Profile {
+            id: old.id,
             name: old.name.clone(),
             limits: limits.clone(),
             grants: old.grants.clone(),

@@ -74,7 +74,7 @@ impl Request {
         };
         let waker = Waker::from(Arc::clone(wait));
         Ok(Self {
-            replies: profile.port.request(message, room, waker)?,
+            replies: profile.port.request(profile.id, message, room, waker)?,
             came: Vec::new(),
             bytes: 0,
             replies_max,

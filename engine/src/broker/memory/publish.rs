@@ -321,6 +321,7 @@ impl Port for ShardSide {
 
     fn request(
         &self,
+        _: HandlerId,
         message: &Message,
         room: Room,
         waker: Waker,

@@ -15,7 +15,7 @@ use crate::broker::memory::replies::Answers;
 use crate::broker::memory::subscription::{Overflow, Queue};
 use crate::dispatch::State;
 use crate::error::Refusal;
-use crate::message::Message;
+use crate::message::{HandlerId, Message};
 use crate::port::{Feed, Port, Replies, Room};
 use crate::subject::check_listened;
 
@@ -37,6 +37,7 @@ pub(crate) enum Wish {
 pub(crate) struct Question {
     /// Names it in its reply subject.
     pub(crate) token: u64,
+    pub(crate) from: HandlerId,
     pub(crate) message: Message,
     pub(crate) answers: Arc<Answers>,
 }
@@ -111,6 +112,7 @@ impl Port for NatsPort {
     /// A request is not held back like a send: while there is no connection it is refused at once.
     fn request(
         &self,
+        from: HandlerId,
         message: &Message,
         room: Room,
         waker: Waker,
@@ -127,6 +129,7 @@ impl Port for NatsPort {
         let token = wishes.keys.hash_one(wishes.asked);
         let answers = Answers::new(room, waker);
         wishes.waiting.push(Wish::Request(Question {
+            from,
             token,
             message: message.clone(),
             answers: Arc::clone(&answers),

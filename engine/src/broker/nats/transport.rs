@@ -230,6 +230,7 @@ impl NatsTransport {
     fn request(&mut self, question: Question) {
         let Question {
             token,
+            from,
             message,
             answers,
         } = question;
@@ -241,6 +242,7 @@ impl NatsTransport {
         }
         self.process.tell_subscriptions(&message);
         let (writer, desk) = (self.connection.writer(), &mut self.desk);
+        desk.senders.sent(from, message.raw_subject());
         if !desk.requests.listens {
             desk.requests.listens = true;
             let sid = desk.takes.add(desk.requests.inbox());
