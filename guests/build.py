@@ -63,6 +63,10 @@ WITS = {
     "0.1.0": ("wasi-messaging-0.1.0", "r0_1_0", "r0-1-0"),
     "0.2.0-draft": ("wasi-messaging-0.2.0-draft-2024-02", "r0_2_0_draft", "r0-2-0-draft"),
 }
+# Contract 3: its guests are built on the SDKs, and have no generated bindings.
+BATCH = "batch-0.1.0"
+BATCH_WIT = ROOT / "wit/millpond-batch-0.1.0"
+BATCH_WORLD = GUESTS / "sdk/rust/src/world.bin"
 
 
 @dataclass
@@ -80,17 +84,32 @@ class Guest:
         return self.recipe.split("-")[0]
 
     @property
+    def home(self):
+        """The folder that its language's guests of its contract lie in."""
+        return GUESTS / (self.language + ("-batch" if self.revision == BATCH and self.language == "rust" else ""))
+
+    @property
+    def module(self):
+        """What cargo calls it."""
+        return f"batch-{self.folder}" if self.revision == BATCH else self.folder
+
+    @property
     def wit(self):
-        return ROOT / "wit" / WITS[self.revision][0]
+        return BATCH_WIT if self.revision == BATCH else ROOT / "wit" / WITS[self.revision][0]
 
     @property
     def world(self):
+        if self.revision == BATCH:
+            return "millpond:batch/batch@0.1.0"
         return "wasi:messaging/messaging" + ("" if self.revision == "2023-06" else f"@{self.revision}")
 
     def sources(self):
         """Every file that the component is built from."""
-        folder = GUESTS / self.language / self.folder
+        folder = self.home / self.folder
         shared = {
+            "rust": ["rust-batch/Cargo.toml", "rust-batch/Cargo.lock", "sdk/rust/Cargo.toml", "sdk/rust/src"],
+            "c": ["sdk/c"],
+        }[self.language] if self.revision == BATCH else {
             "rust": ["rust/Cargo.toml", "rust/Cargo.lock", f"rust/bindings/{WITS[self.revision][1]}.rs"],
             "c": ["c/bindings", "c/component_type.c"],
             "go": ["go/bindings"],
@@ -134,6 +153,9 @@ ALL = [
     Guest("configure-bad-subject", "rust", "configure", "0.2.0-draft", "bad-subject"),
     Guest("configure-extensions", "rust", "configure", "0.2.0-draft", "extensions"),
     Guest("sleeper", "rust-wasi", "sleeper", "0.2.0-draft"),
+    Guest("batch-echo", "rust", "echo", BATCH),
+    Guest("batch-counter", "rust", "counter", BATCH),
+    Guest("batch-probe", "rust", "probe", BATCH),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),
@@ -249,15 +271,16 @@ def rust_environment():
 
 
 def build_rust(guest, environment, component):
-    recipe, folder = RECIPES[guest.recipe], GUESTS / "rust"
+    recipe, folder = RECIPES[guest.recipe], guest.home
     home = os.environ.get("CARGO_HOME") or Path.home() / ".cargo"
     # No path of this machine in a component: the same sources give the same bytes elsewhere.
     remap = [f"--remap-path-prefix={home}=/cargo", f"--remap-path-prefix={folder}=/guests"]
+    remap.append(f"--remap-path-prefix={GUESTS / 'sdk'}=/sdk")
     environment = environment | {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(recipe["rustflags"] + remap)}
     command = ["cargo", "build", "--quiet", "--release", "--locked", "--target", recipe["target"]]
-    target = ["--target-dir", folder / "target", "--features", guest.feature, "--package", guest.folder]
+    target = ["--target-dir", folder / "target", "--features", guest.feature, "--package", guest.module]
     call(*command, *target, cwd=folder, env=environment)
-    module = folder / "target" / recipe["target"] / "release" / f"{guest.folder}.wasm"
+    module = folder / "target" / recipe["target"] / "release" / f"{guest.module.replace('-', '_')}.wasm"
     if guest.recipe == "rust-wasi":  # The target's linker has made the component already.
         shutil.copy(module, component)
     else:
@@ -376,6 +399,35 @@ def build_missing(guests, force):
             write_entry(guest, manifest, compilers[guest.language])
 
 
+def write_batch_world():
+    """Writes the world of contract 3 as the SDK for Rust puts it into modules: a section of one that is made for nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder) / "module.wasm"
+        wasm_tools("component", "embed", "--dummy", BATCH_WIT, "--world", "batch", "-o", module)
+        BATCH_WORLD.write_bytes(custom_section(module.read_bytes(), "component-type"))
+
+
+def custom_section(module, prefix):
+    """The contents of the custom section of a module whose name begins so."""
+    def number(at):
+        value, shift = 0, 0
+        while True:
+            byte, at = module[at], at + 1
+            value, shift = value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                return value, at
+
+    at = 8
+    while at < len(module):
+        kind, (size, start) = module[at], number(at + 1)
+        at = start + size
+        if kind == 0:
+            length, name = number(start)
+            if module[name : name + length].decode().startswith(prefix):
+                return module[name + length : at]
+    return fail(f"the module has no section {prefix}")
+
+
 def write_bindings():
     """Generates the committed bindings again, with a generator that takes minutes to build."""
     home = cache() / f"wit-bindgen-{WIT_BINDGEN}"
@@ -389,6 +441,7 @@ def write_bindings():
         for wit, name, _ in WITS.values():
             call(tool, "rust", ROOT / "wit" / wit, "--world", "messaging", "--out-dir", folder)
             shutil.move(Path(folder) / "messaging.rs", GUESTS / f"rust/bindings/{name}.rs")
+    write_batch_world()
     wit = ROOT / "wit" / WITS["2023-06"][0]
     for language, options in (("c", ["--no-object-file"]), ("go", [])):
         shutil.rmtree(GUESTS / language / "bindings", ignore_errors=True)

@@ -6,6 +6,7 @@ mod harness;
 
 mod api;
 mod architecture;
+mod batch;
 mod contract;
 mod faults;
 mod first_document;

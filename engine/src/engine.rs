@@ -66,8 +66,12 @@ impl Engine {
     /// A configuration, component or machine that can't do it; nothing is left running then.
     pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
         config.check()?;
-        config.handlers.iter_mut().for_each(fit_limits);
         let guests = Arc::new(Guests::load(&config)?);
+        for (handler, id) in config.handlers.iter_mut().zip(0..) {
+            if !guests.contract(HandlerId(id)).attributes_sends() {
+                fit_limits(handler);
+            }
+        }
         let memory = guests.memory(&config);
         let available = config
             .limits

@@ -29,12 +29,12 @@ pub(crate) trait Transport {
     fn woken(&mut self) {}
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
-    /// The sends of a call on these messages follow, so many of them: for who sends them together.
+    /// The sends for these messages follow, so many of them, from this one on: for who sends them together.
     fn begin_release(
         &mut self,
         _from: HandlerId,
         _inputs: &[Message],
-        _release: u64,
+        _first: SendId,
         _sends: usize,
     ) {
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
-use super::contract::Contract;
+use super::contract::Exports;
+use super::contract::batch::{self, packed::Packed};
 use super::contract::messaging::{self, Handles, Resources, Returned};
 use super::host::Host;
 use super::pond::Ready;
@@ -59,21 +60,28 @@ pub(crate) fn empty_outbox() -> Box<Outbox> {
     }))
 }
 
-/// Calls a handler on this stack, for a slice at most.
-pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<Outbox>) -> Done {
+/// Calls a handler on this stack, for a slice at most. A contract that lays its batch out does so in `packed`.
+pub(crate) fn direct(
+    kind: &Kind,
+    ready: Ready,
+    batch: &Arc<Batch>,
+    outbox: Box<Outbox>,
+    packed: &mut Packed,
+) -> Done {
     let Ready {
         mut store,
         instance,
     } = ready;
     store.data_mut().begin(Arc::clone(batch), outbox);
     store.set_epoch_deadline(kind.bounds.call);
-    let exports = kind.loaded.exports;
-    let returned = match kind.loaded.contract {
-        Contract::Messaging2023 => {
-            messaging::handle::<Handles>(&mut store, &instance, exports, &batch.messages)
+    let messages = &batch.messages;
+    let returned = match kind.loaded.exports {
+        Exports::Batch(export) => batch::handle(&mut store, &instance, export, messages, packed),
+        Exports::Handles(exports) => {
+            messaging::handle::<Handles>(&mut store, &instance, exports, messages)
         }
-        Contract::Messaging010 | Contract::Messaging020Draft => {
-            messaging::handle::<Resources>(&mut store, &instance, exports, &batch.messages)
+        Exports::Resources(exports) => {
+            messaging::handle::<Resources>(&mut store, &instance, exports, messages)
         }
     };
     Done::new(store, instance, returned)
@@ -93,15 +101,18 @@ pub(crate) fn on_fiber(
         mut store,
         instance,
     } = ready;
-    let (contract, exports) = (kind.loaded.contract, kind.loaded.exports);
+    let exports = kind.loaded.exports;
     store.data_mut().begin(Arc::clone(&batch), outbox);
     Box::pin(async move {
         let messages = &batch.messages;
-        let returned = match contract {
-            Contract::Messaging2023 => {
+        let returned = match exports {
+            Exports::Batch(export) => {
+                batch::handle_async(&mut store, &instance, export, messages).await
+            }
+            Exports::Handles(exports) => {
                 messaging::handle_async::<Handles>(&mut store, &instance, exports, messages).await
             }
-            Contract::Messaging010 | Contract::Messaging020Draft => {
+            Exports::Resources(exports) => {
                 messaging::handle_async::<Resources>(&mut store, &instance, exports, messages).await
             }
         };

@@ -9,8 +9,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, error::Context as _};
 
 use super::cache::Cache;
-use super::contract::messaging::Exports;
-use super::contract::{Contract, waits};
+use super::contract::{Contract, Exports, waits};
 use super::host::Host;
 use super::{HostLinker, wasi};
 use crate::config::{HandlerConfig, Source};
@@ -77,7 +76,8 @@ impl Loaded {
             )
         })?;
         let contract = Contract::detect(component).ok_or_else(|| no_contract(engine, component))?;
-        let exports = Exports::find(component, contract.interface())
+        let exports = contract
+            .exports(component)
             .ok_or_else(|| no_contract(engine, component))?;
         let ty = component.component_type();
         let way = match ty

@@ -8,8 +8,8 @@ use wasmtime::Engine;
 
 use super::Kind;
 use super::call::outcome;
-use super::contract::Contract;
 use super::contract::messaging::{self, Handles, Resources};
+use super::contract::{Exports, batch};
 use super::pond::{self, Ready};
 use super::suspended::slice;
 use super::wait::Wait;
@@ -53,13 +53,14 @@ fn running(kind: &Kind, ready: Ready, wait: &Arc<Wait>) -> Configuring {
         instance,
     } = ready;
     slice(&mut store, wait);
-    let (contract, exports) = (kind.loaded.contract, kind.loaded.exports);
+    let exports = kind.loaded.exports;
     Box::pin(async move {
-        let returned = match contract {
-            Contract::Messaging2023 => {
+        let returned = match exports {
+            Exports::Batch(export) => batch::configure(&mut store, &instance, export),
+            Exports::Handles(exports) => {
                 messaging::configure::<Handles>(&mut store, &instance, exports).await
             }
-            Contract::Messaging010 | Contract::Messaging020Draft => {
+            Exports::Resources(exports) => {
                 messaging::configure::<Resources>(&mut store, &instance, exports).await
             }
         };

@@ -28,6 +28,7 @@ pub(crate) use self::runtime::machine_memory;
 
 use self::cache::Cache;
 use self::component::Loaded;
+use self::contract::batch::packed::Packed;
 use self::deadline::{Bounds, Pace};
 use self::host::{Host, Profile};
 use self::pond::{Pond, Ready, Taken};
@@ -138,6 +139,7 @@ impl Guests {
         let calls = Calls::new(kinds.len(), limits.suspended_calls_max, each_max);
         ShardGuests {
             kinds,
+            packed: Packed::default(),
             pond,
             calls,
             shell,
@@ -201,6 +203,8 @@ impl Kind {
 /// All guests of one shard.
 pub(crate) struct ShardGuests {
     kinds: Vec<Kind>,
+    /// Where batches are laid out for direct calls.
+    packed: Packed,
     pond: Pond,
     calls: Calls,
     shell: Shell,
@@ -210,7 +214,7 @@ impl ShardGuests {
     /// Calls an instance on this stack. Reads the clock once, at the end.
     fn call(&mut self, call: Call, ready: Ready, now: Instant) -> Started {
         let kind = &self.kinds[call.handler.index()];
-        let mut done = call::direct(kind, ready, &call.batch, call.outbox);
+        let mut done = call::direct(kind, ready, &call.batch, call.outbox, &mut self.packed);
         let at = (self.shell.clock)();
         let overran = kind.bounds.sliced && done.interrupted();
         self.pond.put_used(done.used);
@@ -307,6 +311,9 @@ impl Guest for ShardGuests {
 /// The fault that an error of Wasmtime is: `denied` says whether the instance was refused memory before.
 fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
     use wasmtime::Trap;
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.clone();
+    }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Fault::new(FaultKind::Guest, format!("exited with status {}", exit.0));
     }
@@ -325,6 +332,11 @@ impl Guests {
     /// Whether this handler's component imports WASI.
     pub(crate) fn has_wasi(&self, id: HandlerId) -> bool {
         self.loaded[id.index()].wasi
+    }
+
+    /// This handler's contract.
+    pub(crate) fn contract(&self, id: HandlerId) -> Contract {
+        self.loaded[id.index()].contract
     }
 
     /// SHA-256 of this handler's component.

@@ -194,7 +194,7 @@ fn fail(course: &mut Course, outbox: &mut Outbox, kind: FaultKind, message: &Mes
 /// What the guest says of a message.
 fn settle(course: &mut Course, outbox: &mut Outbox, script: &Script, place: usize, met: u32) {
     let mark = match script {
-        Script { abandons, .. } if *abandons > met => Mark::Abandoned,
+        Script { abandons, .. } if *abandons > met => Mark::Abandoned { delay_ms: 0 },
         Script {
             completes: true, ..
         } => Mark::Completed,

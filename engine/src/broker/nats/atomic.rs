@@ -16,8 +16,9 @@ use crate::message::Message;
 /// The sends of one input, as they are being written.
 #[derive(Debug)]
 pub(crate) struct Atomic {
-    /// Sends of it in all.
-    count: u32,
+    /// The place of its first send in the release, and of the one behind its last.
+    first: u32,
+    end: u32,
     /// The batch's name, of this attempt alone.
     batch: String,
     /// The ids' beginning, and the latest id.
@@ -31,12 +32,12 @@ pub(crate) struct Atomic {
 }
 
 impl Atomic {
-    /// For `count` sends of this input of `handler`. `None` if the input is not a stream's.
+    /// For `count` sends of this input of `handler`, from `first` on. `None` if the input is not a stream's.
     pub(crate) fn of(
         input: &Message,
         handler: &str,
         bound: &Bound,
-        release: u64,
+        first: SendId,
         count: usize,
         seed: u64,
     ) -> Option<Self> {
@@ -46,9 +47,11 @@ impl Atomic {
             "{}.{}.{}.{handler}.{}.",
             delivery.stream, bound.stream_created, delivery.stream_sequence, output.stream
         );
+        let SendId { release, index } = first;
         Some(Self {
-            count: u32::try_from(count).ok()?,
-            batch: format!("{seed:016x}-{release:016x}"),
+            first: index,
+            end: index.checked_add(u32::try_from(count).ok()?)?,
+            batch: format!("{seed:016x}-{release:016x}-{index:x}"),
             prefix: id.len(),
             id,
             sequence: String::new(),
@@ -59,24 +62,25 @@ impl Atomic {
 
     /// Whether the send at this place is the last: the server answers to that.
     pub(crate) fn is_last(&self, index: u32) -> bool {
-        index + 1 == self.count
+        index + 1 == self.end
     }
 
     /// By which the shard is told what became of all of them.
     pub(crate) fn answer_to(&self, id: SendId) -> SendId {
         SendId {
-            index: self.count - 1,
+            index: self.end - 1,
             ..id
         }
     }
 
     /// Calls `write` with the headers of the send at this place, which stand in the place of the guest's own.
     pub(crate) fn headers<T>(&mut self, index: u32, write: impl FnOnce(&[(&str, &str)]) -> T) -> T {
+        let place = index - self.first;
         self.id.truncate(self.prefix);
         self.sequence.clear();
         let (id, sequence) = (
-            write!(self.id, "{index}"),
-            write!(self.sequence, "{}", index + 1),
+            write!(self.id, "{place}"),
+            write!(self.sequence, "{}", place + 1),
         );
         id.and(sequence)
             .expect("a String takes all that is written");

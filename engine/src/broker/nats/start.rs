@@ -102,8 +102,8 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
     })
 }
 
-/// Sets what a delivery level asks of a handler's limits: at effectively-once a call has one message, since these contracts don't say
-/// which message a send is for, and its sends fit one atomic batch.
+/// Sets what a delivery level asks of a handler's limits, unless its guest says which message each send is for: at effectively-once a
+/// call has one message, and its sends fit one atomic batch.
 pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
     if let Some(NatsSource::Stream(stream)) = &handler.nats
         && stream.delivery == DeliveryLevel::EffectivelyOnce

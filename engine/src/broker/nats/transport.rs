@@ -508,14 +508,17 @@ impl Transport for NatsTransport {
         }
     }
 
-    fn begin_release(&mut self, from: HandlerId, inputs: &[Message], release: u64, sends: usize) {
+    fn begin_release(&mut self, from: HandlerId, inputs: &[Message], first: SendId, sends: usize) {
         let Take::Stream(stream) = &self.desk.handlers[from.index()] else {
             return;
         };
         if stream.level == DeliveryLevel::EffectivelyOnce {
-            assert!(inputs.len() == 1, "its calls have one message each");
+            assert!(
+                inputs.len() == 1,
+                "a send is for one input, or its calls have one message each"
+            );
             let (name, seed) = (&stream.wanted.handler, self.desk.seed);
-            self.desk.atomic = Atomic::of(&inputs[0], name, &stream.bound, release, sends, seed);
+            self.desk.atomic = Atomic::of(&inputs[0], name, &stream.bound, first, sends, seed);
         }
     }
 

@@ -204,7 +204,7 @@ impl Ledger {
         let alone = inputs.len() == 1;
         for (id, mark) in inputs {
             let state = match failure {
-                None if mark == Some(Mark::Abandoned) => {
+                None if matches!(mark, Some(Mark::Abandoned { .. })) => {
                     State::Resolved(Expect::Attempt(FaultKind::Abandoned))
                 }
                 None => State::Resolved(Expect::Ack),
