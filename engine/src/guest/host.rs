@@ -556,7 +556,7 @@ mod tests {
                 messages: vec![asked],
                 ..Batch::default()
             };
-            host.begin(Arc::new(batch), Box::new(outbox(1)));
+            host.begin(Arc::new(batch), Box::new(outbox()));
             assert_eq!(host.grants_reply_to(subject).is_ok(), allowed, "{subject}");
             let may_send = subject != "mine.a" && allowed;
             assert_eq!(host.grants_send(subject).is_ok(), may_send, "{subject}");
