@@ -158,6 +158,8 @@ ALL = [
     Guest("batch-probe", "rust", "probe", BATCH),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
+    Guest("c-batch-echo", "c", "batch-echo", BATCH),
+    Guest("c-batch-words", "c", "batch-words", BATCH),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),
     Guest("go-channels", "go", "channels", "2023-06"),
 ]
@@ -289,11 +291,13 @@ def build_rust(guest, environment, component):
 
 def build_c(guest, folder, component):
     module = folder / "module.wasm"
-    names = [f"{guest.folder}/{guest.folder}.c", "bindings/messaging.c", "component_type.c"]
-    command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", GUESTS / "c/bindings"]
+    batch = guest.revision == BATCH
+    names = [f"{guest.folder}/{guest.folder}.c", *([] if batch else ["bindings/messaging.c", "component_type.c"])]
+    headers = GUESTS / ("sdk/c" if batch else "c/bindings")
+    command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", headers]
     folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
     call(*command, *(GUESTS / "c" / name for name in names), "-o", module, env=os.environ | folders)
-    wasm_tools("component", "embed", guest.wit, "--world", "messaging", module, "-o", module)
+    wasm_tools("component", "embed", guest.wit, "--world", "batch" if batch else "messaging", module, "-o", module)
     wasm_tools("component", "new", module, "-o", component)
 
 

@@ -451,3 +451,127 @@ fn every_call_has_an_instance_that_has_seen_nothing() {
         (2_000, &[][..])
     );
 }
+
+/// What the header for C makes of these messages in one call: what is sent to `out`, and the stats.
+fn in_c(payloads: &[&str]) -> (HandlerStats, Vec<Message>) {
+    let handler = limited("c-batch-words", |l| {
+        (l.batch_messages_max, l.linger) = (payloads.len(), LONG);
+        (l.deliveries_max, l.retry_delay_first) = (2, MS);
+    });
+    let engine = start(config([handler.subject("words")]));
+    let out = engine.subscribe("out", Overflow::Wait).unwrap();
+    for payload in payloads {
+        let message = Message::builder("words")
+            .reply_to("r")
+            .header("k", "v")
+            .header("K", " 2");
+        let message = message.payload(payload.as_bytes()).unwrap();
+        engine.publish(message).unwrap();
+    }
+    let stats = settled(&engine);
+    (
+        stats.handlers[0].clone(),
+        std::iter::from_fn(|| out.try_next()).collect(),
+    )
+}
+
+#[test]
+fn the_header_for_c_reads_batches_and_writes_answers() {
+    let (stats, out) = in_c(&["pass", "names", "nak", "term", "ack", "x"]);
+    assert_eq!((stats.acked, stats.retried), (4, 1), "{stats:?}");
+    assert_eq!(
+        stats.terminated.len(),
+        2,
+        "abandoned and terminated: {stats:?}"
+    );
+    assert_eq!(
+        (out[0].payload(), out[0].reply_to()),
+        (&b"pass"[..], Some("r"))
+    );
+    assert_eq!(
+        out[0].headers().collect::<Vec<_>>(),
+        [("k", "v"), ("K", " 2")]
+    );
+    assert_eq!(out[1].payload(), b"k=v;K= 2;");
+    let (stats, _) = in_c(&["error"]);
+    assert_eq!(count(&stats.terminated, FaultKind::Guest), 1);
+}
+
+#[test]
+fn the_header_for_c_puts_sends_in_the_order_of_their_messages() {
+    let (stats, out) = in_c(&["twice", "x", "twice", "twice"]);
+    assert_eq!((stats.acked, &*stats.faults), (4, &[][..]));
+    let payloads: Vec<_> = out.iter().map(Message::payload).collect();
+    assert_eq!(payloads, [b"a", b"0", b"a", b"2", b"a", b"3"]);
+}
+
+/// What two handlers do with the same messages, in turn: what is sent, and what becomes of the messages.
+#[test]
+fn the_same_handler_of_contract_1_and_3_does_the_same_with_random_batches() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    let guests = [
+        ("echo", "echo-1"),
+        (ECHO, "echo-3"),
+        ("c-batch-echo", "echo-c"),
+    ];
+    let handlers = guests.map(|(name, subject)| {
+        let handler = limited(name, |l| (l.linger, l.batch_messages_max) = (20 * MS, 16));
+        let mut handler = handler.subject(subject);
+        handler.limits.latency_budget = LONG;
+        handler
+    });
+    // `echo` listens on its own subject too.
+    let engine = start(config(handlers));
+    let out = engine.subscribe("echo.out", Overflow::Wait).unwrap();
+    let replies = engine.subscribe("reply.>", Overflow::Wait).unwrap();
+    let message = (
+        any::<Option<u8>>(),
+        prop::collection::vec(any::<u8>(), 0..200),
+        0usize..3,
+    );
+    let batch = prop::collection::vec(message, 1..16);
+    let mut runner = TestRunner::new(Config {
+        failure_persistence: None,
+        ..Config::with_cases(60)
+    });
+    let seen = |count: [usize; 2]| {
+        let read = |from: &millpond::Subscription, count: usize| -> Vec<_> {
+            let next = |_| from.next(LONG).expect("each is answered");
+            let text = |m: Message| {
+                (
+                    m.subject().to_owned(),
+                    m.payload().to_vec(),
+                    m.headers().count(),
+                )
+            };
+            (0..count).map(next).map(text).collect()
+        };
+        [read(&out, count[0]), read(&replies, count[1])]
+    };
+    let result = runner.run(&batch, |messages| {
+        let asking = messages
+            .iter()
+            .filter(|(reply, ..)| reply.is_some())
+            .count();
+        let mut all = Vec::new();
+        for (_, subject) in guests {
+            for (reply, payload, headers) in &messages {
+                let mut builder = Message::builder(subject);
+                if let Some(reply) = reply {
+                    builder = builder.reply_to(&format!("reply.{reply}"));
+                }
+                let builder = (0..*headers).fold(builder, |b, n| b.header("k", &n.to_string()));
+                engine.publish(builder.payload(payload).unwrap()).unwrap();
+            }
+            all.push(seen([messages.len() - asking, asking]));
+        }
+        prop_assert_eq!(&all[0], &all[1]);
+        prop_assert_eq!(&all[0], &all[2]);
+        Ok(())
+    });
+    result.expect("they do the same");
+    let stats = settled(&engine);
+    let acked: Vec<_> = stats.handlers.iter().map(|h| (h.acked, h.sent)).collect();
+    assert!(acked.windows(2).all(|pair| pair[0] == pair[1]), "{acked:?}");
+}

@@ -13,6 +13,7 @@ mod first_document;
 mod hostile;
 mod isolation;
 mod limits;
+mod nats_batch;
 mod nats_core;
 mod nats_errors;
 mod nats_harness;

@@ -59,14 +59,14 @@ pub(crate) fn of_consumer(client: &Client, pointer: &str) -> u64 {
 }
 
 /// Drains and stops it: its handler's stats then.
-fn stopped(engine: &Engine) -> HandlerStats {
+pub(crate) fn stopped(engine: &Engine) -> HandlerStats {
     engine.drain(LONG).expect("what is in flight ends");
     engine.stop();
     engine.stats().handlers.remove(0)
 }
 
 /// Waits until the consumer has delivered all, and all is acked.
-fn consumed(client: &Client, engine: &Engine) {
+pub(crate) fn consumed(client: &Client, engine: &Engine) {
     let mut info = Value::Null;
     for _ in 0..LOOKS_MAX {
         info = client.consumer("IN", "D");

@@ -13,7 +13,9 @@ use crate::guest::Guest;
 use crate::raw::Run;
 
 /// Messages in flight: enough that the shard has work while the publisher rests, few enough to stay in the cache.
-const IN_FLIGHT_MAX: u32 = 2_048;
+const IN_FLIGHT_MAX: usize = 2_048;
+/// Of large batches: so many calls' messages.
+const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
 /// How long a round may take to end.
@@ -38,9 +40,10 @@ impl LoadedEngine {
     /// It does not start.
     pub fn new(guest: Guest, reset: ResetMode, batch: usize) -> Result<Self> {
         go(Place::Anywhere)?;
+        let in_flight = IN_FLIGHT_MAX.max(IN_FLIGHT_CALLS * batch);
         let limits = HandlerLimits {
             batch_messages_max: batch,
-            in_flight_messages_max: IN_FLIGHT_MAX,
+            in_flight_messages_max: u32::try_from(in_flight)?,
             deadline: PATIENCE,
             wall_deadline: PATIENCE,
             ..HandlerLimits::default()
@@ -48,13 +51,17 @@ impl LoadedEngine {
         let handler = HandlerConfig::file(guest.name(), guest.path())
             .limits(limits)
             .grants(Grants::all());
+        let handler = match guest.is_batch() {
+            true => handler.subject(guest.name()),
+            false => handler,
+        };
         let mut config = EngineConfig::new().shards(1).handler(handler);
         config.reset = Some(reset);
         let engine = Engine::start(config)?;
         Ok(Self {
             engine,
             shard: shard_thread()?,
-            ring: guest.messages(2 * IN_FLIGHT_MAX as usize)?,
+            ring: guest.messages(2 * in_flight)?,
             next: 0,
             guest,
             batch,

@@ -210,6 +210,11 @@ impl HandlerConfig {
         self
     }
 
+    /// Whether its messages come from a stream: then it needs no subjects.
+    pub(crate) fn takes_stream(&self) -> bool {
+        matches!(self.nats, Some(NatsSource::Stream(_)))
+    }
+
     /// What errors call it: its file, or its name.
     pub(crate) fn path(&self) -> PathBuf {
         match &self.source {

@@ -62,7 +62,7 @@ fn configure(
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
-    if configuration.channels.is_empty() && handler.subjects.is_empty() {
+    if configuration.channels.is_empty() && handler.subjects.is_empty() && !handler.takes_stream() {
         return Err(failed(
             "named no channels; a handler without subjects gets no messages, so give it some"
                 .into(),

@@ -236,3 +236,196 @@ fn text(subject: &[u8]) -> Result<&str, Fault> {
         Err(_) => nonsense("a subject that is not UTF-8".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::OutboxBound;
+    use crate::subject::check_subject;
+    use proptest::prelude::*;
+
+    const BOUND: OutboxBound = OutboxBound {
+        messages_max: 4,
+        bytes_max: 64,
+    };
+
+    /// All good subjects but `closed`.
+    struct Open;
+
+    impl Rights for Open {
+        fn send(&self, _: usize, subject: &str) -> Result<(), String> {
+            check_subject(subject).map_err(|error| error.to_string())?;
+            match subject {
+                "closed" => Err("not granted".into()),
+                _ => Ok(()),
+            }
+        }
+
+        fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
+            self.send(message, subject)
+        }
+    }
+
+    /// Reads an answer to `messages` messages; what is released then, by input.
+    fn released(
+        arena: &[u8],
+        index: &[u32],
+        messages: usize,
+    ) -> Result<Vec<(u32, Message)>, Fault> {
+        let mut outbox = Outbox::new(BOUND);
+        outbox.open(BOUND);
+        read(Answer { arena, index }, messages, &Open, &mut outbox)?;
+        if outbox.overflowed().is_some() {
+            return Err(Fault::new(FaultKind::Outbox, "full"));
+        }
+        let runs = outbox.take_runs();
+        let mut got = Vec::new();
+        outbox.release(|message| {
+            let run = runs.iter().find(|run| run.until as usize > got.len());
+            got.push((run.expect("each is for an input").input, message));
+        });
+        Ok(got)
+    }
+
+    #[test]
+    fn a_batch_is_laid_out_and_read_again() {
+        let mut packed = Packed::default();
+        for _ in 0..2 {
+            let mut first = Message::builder("a.b")
+                .reply_to("r")
+                .header("k", "v")
+                .payload(b"data")
+                .unwrap();
+            first.attempts = 3;
+            let second = Message::new("c", b"").unwrap();
+            let (arena, index) = packed.fill(&[first, second]).unwrap();
+            assert_eq!(arena, b"a.brk: v\r\ndatac");
+            assert_eq!(index, [0, 3, 1, 6, 4, 3, 14, 1, 0, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn sends_are_cut_from_the_arena_for_their_inputs() {
+        let arena = b"--ark: v\r\ndata-ab";
+        let index = [0, 0, 2, 1, 1, 6, 4, 2, 15, 1, 0, 0, 1];
+        let got = released(arena, &index, 3).unwrap();
+        let (input, m) = &got[0];
+        assert_eq!(
+            (*input, m.subject(), m.reply_to(), m.payload()),
+            (0, "a", Some("r"), &b"data"[..])
+        );
+        assert_eq!(m.headers().collect::<Vec<_>>(), [("k", "v")]);
+        let (input, m) = &got[1];
+        assert_eq!(
+            (*input, m.subject(), m.reply_to(), m.payload()),
+            (2, "a", None, &b"b"[..])
+        );
+    }
+
+    #[test]
+    fn what_is_sent_for_a_message_that_comes_again_is_left_out() {
+        let index = [
+            3, 5, 0, 2, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 2, 2, 1, 0, 0, 0,
+        ];
+        let got = released(b"abc", &index, 3).unwrap();
+        let inputs: Vec<_> = got.iter().map(|(input, m)| (*input, m.subject())).collect();
+        assert_eq!(inputs, [(1, "b"), (2, "c")]);
+    }
+
+    #[test]
+    fn what_a_handler_may_not_do_is_refused_wherever_it_stands() {
+        for index in [
+            [0, 0, 0, 6, 0, 0, 0, 0, 6, 1, 0, 0, 0],
+            [0, 0, 6, 1, 0, 0, 0, 0, 7, 6, 0, 0, 0],
+            [0, 0, 6, 1, 6, 0, 0, 0, 13, 1, 0, 0, 0],
+        ] {
+            let fault = released(b"closedaclosedb", &index, 1).unwrap_err();
+            assert_eq!(
+                (fault.kind, &*fault.detail),
+                (FaultKind::Refused, "not granted")
+            );
+        }
+    }
+
+    /// Numbers that are likely to mean something.
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![0u32..4, 0u32..40, any::<u32>(), (u32::MAX - 8)..]
+    }
+
+    /// An arena that is likely to have good parts, and numbers: any, or rows of which most lie one behind the other.
+    fn answer() -> impl Strategy<Value = (Vec<u8>, Vec<u32>)> {
+        let arena = prop::collection::vec(
+            prop_oneof![
+                Just(b'a'),
+                Just(b'.'),
+                Just(b':'),
+                Just(b'\r'),
+                Just(b'\n'),
+                any::<u8>()
+            ],
+            0..80,
+        );
+        let any = prop::collection::vec(number(), 0..40);
+        let row = (
+            0u32..3,
+            0u32..3,
+            0u32..6,
+            prop_oneof![Just(0u32), 0u32..4],
+            prop_oneof![Just(0u32), 0u32..6],
+            0u32..8,
+        );
+        let rows = prop::collection::vec(row, 0..6).prop_map(|rows| {
+            let (mut index, mut at, mut message) = (vec![0], 0, 0);
+            for (step, gap, subject, reply_to, headers, payload) in rows {
+                message += step / 2;
+                index.extend([message, at + gap, subject, reply_to, headers, payload]);
+                at += gap + subject + reply_to + headers + payload;
+            }
+            index
+        });
+        (arena, prop_oneof![any, rows])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn any_answer_is_read_or_refused_within_bounds((arena, index) in answer(), messages in 1usize..4) {
+            let Ok(got) = released(&arena, &index, messages) else { return Ok(()); };
+            prop_assert!(got.len() <= BOUND.messages_max);
+            prop_assert!(got.is_sorted_by_key(|(input, _)| *input));
+            let bytes: usize = got.iter().map(|(_, m)| m.bytes()).sum();
+            prop_assert!(bytes <= arena.len() && bytes <= BOUND.bytes_max);
+            for (input, m) in &got {
+                prop_assert!((*input as usize) < messages);
+                prop_assert!(check_subject(m.subject()).is_ok() && m.subject() != "closed");
+                prop_assert!(m.reply_to().is_none_or(|r| check_subject(r).is_ok() && r != "closed"));
+                prop_assert_eq!(fault_of_headers(m.raw_headers()), None);
+                prop_assert!(m.pinned() <= BOUND.bytes_max);
+            }
+        }
+
+        #[test]
+        fn what_is_laid_out_can_be_sent_back_as_it_is(payloads in prop::collection::vec((0usize..9, any::<bool>()), 1..4)) {
+            let message = |(len, asks): &(usize, bool)| {
+                let builder = Message::builder("s");
+                let builder = if *asks { builder.reply_to("r") } else { builder };
+                builder.header("k", "v").payload(&vec![b'x'; *len]).unwrap()
+            };
+            let batch: Vec<_> = payloads.iter().map(message).collect();
+            let mut packed = Packed::default();
+            let (arena, rows) = packed.fill(&batch).unwrap();
+            let mut index = vec![0];
+            for (place, row) in rows.chunks(ROW).enumerate() {
+                index.push(place as u32);
+                index.extend_from_slice(&row[..5]);
+            }
+            let got = released(arena, &index, batch.len()).unwrap();
+            prop_assert_eq!(got.len(), batch.len());
+            for ((_, m), of) in got.iter().zip(&batch) {
+                prop_assert_eq!((m.subject(), m.reply_to(), m.payload()), (of.subject(), of.reply_to(), of.payload()));
+                prop_assert_eq!(m.raw_headers(), of.raw_headers());
+            }
+        }
+    }
+}
