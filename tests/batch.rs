@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use millpond::{
-    EngineConfig, FaultKind, Grants, HEADER_BYTES_MAX, HandlerConfig, HandlerLimits, HandlerStats,
-    Message, Overflow, PAYLOAD_BYTES_MAX,
+    Contract, EngineConfig, FaultKind, Grants, HEADER_BYTES_MAX, HandlerConfig, HandlerLimits,
+    HandlerStats, Message, Overflow, PAYLOAD_BYTES_MAX,
 };
 use millpond_tests::guest;
 
 use crate::harness::{Asked, LONG, config, count, limited, settled, start};
+use crate::hostile::Hand;
+use crate::isolation::of_world;
 
 const ECHO: &str = "batch-echo";
 const PROBE: &str = "batch-probe";
@@ -449,6 +451,72 @@ fn every_call_has_an_instance_that_has_seen_nothing() {
     assert_eq!(
         (stats.handlers[0].acked, &*stats.handlers[0].faults),
         (2_000, &[][..])
+    );
+}
+
+/// A component that exports contract 1 and 3: what it acks by the first it traps on by the other.
+fn of_both() -> HandlerConfig {
+    let hand = Hand {
+        more: r#"(func (export "millpond:batch/handler@0.1.0#handle") (param i32 i32 i32 i32) (result i32) unreachable)"#,
+        ..Hand::default()
+    };
+    let world = "package test:both; world written { export wasi:messaging/messaging-guest; export millpond:batch/handler@0.1.0; }";
+    let packages = ["wasi-messaging-2023-06", "millpond-batch-0.1.0"];
+    let component = of_world(&hand.to_string(), &packages, Some(world));
+    HandlerConfig::bytes("both", component)
+        .subject("both")
+        .limits(HandlerLimits {
+            deliveries_max: 1,
+            deadline: LONG,
+            wall_deadline: LONG,
+            ..HandlerLimits::default()
+        })
+}
+
+#[test]
+fn of_two_contracts_the_cheaper_is_called_unless_the_other_is_asked_for() {
+    let outcome = |handler: HandlerConfig| {
+        let engine = start(config([handler]));
+        engine.publish(Message::new("both", b"").unwrap()).unwrap();
+        let stats = settled(&engine);
+        (
+            stats.handlers[0].acked,
+            count(&stats.handlers[0].faults, FaultKind::Trap),
+        )
+    };
+    assert_eq!(outcome(of_both()), (0, 1));
+    assert_eq!(outcome(of_both().contract(Contract::Batch010)), (0, 1));
+    assert_eq!(outcome(of_both().contract(Contract::Messaging2023)), (1, 0));
+    let inspection = millpond::inspect(&of_both()).unwrap();
+    assert_eq!(inspection.contract, Contract::Batch010);
+    assert_eq!(
+        inspection.contracts,
+        [Contract::Batch010, Contract::Messaging2023]
+    );
+    let error = millpond::Engine::start(config([of_both().contract(Contract::Messaging010)]));
+    let error = error.expect_err("it has not that one").to_string();
+    let why = "does not export wasi:messaging/messaging-guest@0.1.0, the contract that was asked for (it exports ";
+    assert!(error.contains(why), "{error}");
+    for contract in Contract::ALL {
+        assert_eq!(Contract::named(contract.interface()), Some(contract));
+    }
+}
+
+#[test]
+fn a_function_of_another_type_than_the_contract_s_is_refused_at_the_start() {
+    let module = r#"(module (memory (export "memory") 1)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "millpond:batch/handler@0.1.0#handle") (param i32 i32) (result i32) unreachable))"#;
+    let world = "package millpond:batch@0.1.0; world written { export handler; }
+        interface handler { handle: func(arena: list<u8>) -> result<list<u8>, string>; }";
+    let component = of_world(module, &[], Some(world));
+    let handler = HandlerConfig::bytes("other", component).subject("s");
+    let error = millpond::Engine::start(config([handler]))
+        .expect_err("it is none")
+        .to_string();
+    assert!(
+        error.contains("another type than its contract says"),
+        "{error}"
     );
 }
 

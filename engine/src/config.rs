@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::broker::nats::{self, NatsConfig, NatsSource};
 use crate::error::StartError;
+use crate::guest::Contract;
 use crate::limits::{CHANNELS_MAX, EngineLimits, HandlerLimits};
 use crate::ranges::{of_engine, of_handler};
 use crate::subject::{check_listened, check_pattern, check_subject, matches};
@@ -127,6 +128,7 @@ pub struct HandlerConfig {
     pub(crate) dead_letter: Option<String>,
     pub(crate) droppable: bool,
     pub(crate) nats: Option<NatsSource>,
+    pub(crate) contract: Option<Contract>,
     /// Its limits.
     pub limits: HandlerLimits,
     /// What it may reach.
@@ -152,12 +154,21 @@ impl HandlerConfig {
             dead_letter: None,
             droppable: false,
             nats: None,
+            contract: None,
             limits: HandlerLimits::default(),
             grants: Grants::default(),
         }
     }
 
-    /// Adds a subject, or a pattern of subjects, to those that `configure` names.
+    /// Calls its component by this contract. Without, by the first of [`Contract::ALL`] that the component exports.
+    #[must_use]
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.contract = Some(contract);
+        self
+    }
+
+    /// Adds a subject, or a pattern of subjects, to those that `configure` names. A component of a contract without `configure` has
+    /// these alone.
     #[must_use]
     pub fn subject(mut self, pattern: impl Into<String>) -> Self {
         self.subjects.push(pattern.into());

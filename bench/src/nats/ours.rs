@@ -31,11 +31,12 @@ fn start(address: &str, guest: Guest, source: NatsSource, batch: usize) -> Resul
         wall_deadline: PATIENCE,
         ..HandlerLimits::default()
     };
+    let named = guest.is_batch() && matches!(source, NatsSource::Core { .. });
     let handler = HandlerConfig::file(guest.name(), guest.path())
         .limits(limits)
         .grants(Grants::all())
         .nats(source);
-    let handler = match guest.is_batch() {
+    let handler = match named {
         true => handler.subject(guest.name()),
         false => handler,
     };

@@ -71,6 +71,14 @@ impl Contract {
         Self::ALL.into_iter().find(|c| c.is_in(component))
     }
 
+    /// All contracts that a component has, the one first that it is called by unless another is asked for.
+    pub(crate) fn all_in(component: &Component) -> Vec<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|c| c.is_in(component))
+            .collect()
+    }
+
     /// The functions of this contract that a component exports; `None` if one is missing.
     pub(crate) fn exports(self, component: &Component) -> Option<Exports> {
         let messaging = || messaging::Exports::find(component, self.interface());
