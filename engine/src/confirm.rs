@@ -3,8 +3,6 @@
 //! Owns the way released → confirmed → settled. An input is settled only after every send of its batch that needs it has been
 //! confirmed; the shard goes on meanwhile. Where it is known which input a send is for, one that fails is that input's alone. Pure: handed the time and what the transport reports.
 
-use std::ops::Range;
-
 use crate::message::{HandlerId, Message};
 use crate::outbox::{Mark, Run};
 use crate::outcome::Fault;
@@ -87,23 +85,9 @@ impl Shares {
         }
     }
 
-    /// The share that begins with this send: its inputs, of so many, and its sends, of so many.
-    pub(crate) fn beginning(
-        &self,
-        send: u32,
-        inputs: usize,
-        sends: usize,
-    ) -> Option<(Range<usize>, usize)> {
-        if self.runs.is_empty() {
-            return (send == 0).then_some((0..inputs, sends));
-        }
-        let place = self.place(send);
-        let begin = place
-            .checked_sub(1)
-            .map_or(0, |before| self.runs[before].until);
-        let Run { input, until } = self.runs[place];
-        let input = input as usize;
-        (send == begin).then_some((input..input + 1, (until - begin) as usize))
+    /// Which sends are for which inputs.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
     }
 
     /// Notes that a send failed.
@@ -412,11 +396,6 @@ mod tests {
         // Of four inputs the second and the last send: three and two.
         let run = |input, until| Run { input, until };
         let mut shares = Shares::new(vec![run(1, 3), run(3, 5)]);
-        let beginnings: Vec<_> = (0..5).map(|send| shares.beginning(send, 4, 5)).collect();
-        let wanted = [Some((1..2, 3)), None, None, Some((3..4, 2)), None];
-        assert_eq!(beginnings, wanted);
-        assert_eq!(Shares::default().beginning(0, 4, 5), Some((0..4, 5)));
-        assert_eq!(Shares::default().beginning(1, 4, 5), None);
         shares.fail(2, Unsent::Refused("a".into()));
         shares.fail(0, Unsent::Disconnected);
         let mut pending = Pending::default();

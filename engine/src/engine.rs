@@ -68,9 +68,7 @@ impl Engine {
         config.check()?;
         let guests = Arc::new(Guests::load(&config)?);
         for (handler, id) in config.handlers.iter_mut().zip(0..) {
-            if !guests.contract(HandlerId(id)).attributes_sends() {
-                fit_limits(handler);
-            }
+            fit_limits(handler, guests.contract(HandlerId(id)).attributes_sends());
         }
         let memory = guests.memory(&config);
         let available = config

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outbox::{GuestConfiguration, Outbox, Run};
 use crate::outcome::{Fault, Outcome};
 use crate::slice::Way;
 use crate::time::Instant;
@@ -29,14 +29,17 @@ pub(crate) trait Transport {
     fn woken(&mut self) {}
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
-    /// The sends for these messages follow, so many of them, from this one on: for who sends them together.
+    /// The sends of a call on these messages follow, so many of them; `runs` says which are for which, where that is known. For who
+    /// sends them together. Whether those of several are stored together or not at all: then what becomes of one becomes of all.
     fn begin_release(
         &mut self,
         _from: HandlerId,
         _inputs: &[Message],
-        _first: SendId,
+        _runs: &[Run],
+        _release: u64,
         _sends: usize,
-    ) {
+    ) -> bool {
+        false
     }
     /// Takes a released send of this handler's guest, and says whether it will report on it.
     fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;

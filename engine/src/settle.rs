@@ -124,13 +124,14 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.metrics.handler(id).sent.add(outbox.len() as u64);
         let (release, sends) = (self.releases.next_id(), outbox.len());
         let mut shares = Shares::new(outbox.take_runs());
+        if sends > 0 {
+            let transport = &mut self.transport;
+            let joint = transport.begin_release(id, messages, shares.runs(), release, sends);
+            shares = if joint { Shares::default() } else { shares };
+        }
         let (mut pending, mut index) = (Pending::default(), 0);
         outbox.release(|message| {
             let send = SendId { release, index };
-            if let Some((inputs, sends)) = shares.beginning(index, messages.len(), sends) {
-                self.transport
-                    .begin_release(id, &messages[inputs], send, sends);
-            }
             match self.transport.send(id, message, send, at) {
                 Sent::Done => {}
                 Sent::Pending => pending.add(index),

@@ -102,15 +102,17 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
     })
 }
 
-/// Sets what a delivery level asks of a handler's limits, unless its guest says which message each send is for: at effectively-once a
-/// call has one message, and its sends fit one atomic batch.
-pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
+/// Sets what a delivery level asks of a handler's limits: at effectively-once a call's sends fit one atomic batch, and a call has one
+/// message, unless its guest says which message each send is for.
+pub(crate) fn fit_limits(handler: &mut HandlerConfig, attributes_sends: bool) {
     if let Some(NatsSource::Stream(stream)) = &handler.nats
         && stream.delivery == DeliveryLevel::EffectivelyOnce
     {
         let limits = &mut handler.limits;
-        limits.batch_messages_max = 1;
         limits.outbox_messages_max = limits.outbox_messages_max.min(BATCH_MESSAGES_MAX);
+        if !attributes_sends {
+            limits.batch_messages_max = 1;
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::confirm::{Report, SendId, Sent, Unsent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
-use crate::outbox::GuestConfiguration;
+use crate::outbox::{GuestConfiguration, Run};
 use crate::outcome::{Outcome, ShedReason};
 use crate::seams::{Arrival, Transport};
 use crate::time::Instant;
@@ -316,11 +316,9 @@ impl NatsTransport {
             return Sent::Done;
         }
         let (live, all) = (self.connection.is_live(), atomic.answer_to(id));
-        if live && atomic.reply.is_none() {
-            let opened = self.desk.confirms.open(all, now);
-            atomic.reply = opened.map(str::to_owned);
-        }
-        let Some(reply) = atomic.reply.clone().filter(|_| live) else {
+        let confirms = &mut self.desk.confirms;
+        let mut open = || atomic.reply(|| confirms.open(all, now).map(str::to_owned));
+        let Some(reply) = live.then(&mut open).flatten() else {
             atomic.broken = true;
             return self.unsent(id);
         };
@@ -339,7 +337,7 @@ impl NatsTransport {
             Ok(()) => Sent::Done,
             Err(fault) => {
                 atomic.broken = true;
-                self.desk.confirms.answered(&reply);
+                self.desk.confirms.answered(Atomic::opened(&reply).0);
                 match fault {
                     WriteError::Full { .. } => self.unsent(id),
                     fault => Sent::Refused(fault.to_string()),
@@ -441,10 +439,11 @@ impl Desk {
         if matches!(reply, PublishReply::Staged) {
             return;
         }
-        let Some(id) = self.confirms.answered(incoming.message.subject()) else {
+        let (subject, several) = Atomic::opened(incoming.message.subject());
+        let Some(id) = self.confirms.answered(subject) else {
             return;
         };
-        let result = stored(reply);
+        let result = stored(reply, several);
         self.reports.push_back(Report { id, result });
     }
 }
@@ -508,18 +507,29 @@ impl Transport for NatsTransport {
         }
     }
 
-    fn begin_release(&mut self, from: HandlerId, inputs: &[Message], first: SendId, sends: usize) {
+    fn begin_release(
+        &mut self,
+        from: HandlerId,
+        inputs: &[Message],
+        runs: &[Run],
+        release: u64,
+        sends: usize,
+    ) -> bool {
         let Take::Stream(stream) = &self.desk.handlers[from.index()] else {
-            return;
+            return false;
         };
-        if stream.level == DeliveryLevel::EffectivelyOnce {
-            assert!(
-                inputs.len() == 1,
-                "a send is for one input, or its calls have one message each"
-            );
-            let (name, seed) = (&stream.wanted.handler, self.desk.seed);
-            self.desk.atomic = Atomic::of(&inputs[0], name, &stream.bound, first, sends, seed);
+        if stream.level != DeliveryLevel::EffectivelyOnce {
+            return false;
         }
+        let known = inputs.len() == 1 || !runs.is_empty();
+        assert!(
+            known,
+            "a call has one message, or it is known which send is for which"
+        );
+        let (name, seed) = (&stream.wanted.handler, self.desk.seed);
+        let atomic = Atomic::of((inputs, runs), name, &stream.bound, release, sends, seed);
+        self.desk.atomic = atomic;
+        self.desk.atomic.as_ref().is_some_and(Atomic::has_several)
     }
 
     fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {
@@ -634,10 +644,12 @@ fn request(asked: &Ask, bytes_max: Option<u64>) -> PullRequest {
 
 /// What an answer to a publish says. Only what would be refused again is the message's fault: what a full or missing stream, or a
 /// server without a leader, does not take, it may take later, and that is no attempt.
-fn stored(reply: PublishReply<'_>) -> Result<(), Unsent> {
+/// Of several inputs a known id says that one of them is done: each is handled again, alone.
+fn stored(reply: PublishReply<'_>, several: bool) -> Result<(), Unsent> {
     match reply {
         PublishReply::Stored(_) => Ok(()),
         PublishReply::Refused(error) => match error.verdict() {
+            Verdict::Done if several => Err(Unsent::Disconnected),
             Verdict::Done => Ok(()),
             Verdict::TryAgain => Err(Unsent::Disconnected),
             Verdict::Refused => Err(Unsent::Refused(error.description.into_owned())),
