@@ -65,6 +65,10 @@ WITS = {
     "incoming": ("wasi-messaging-0.2.0-draft-2024-12", "incoming", ""),
     "wasmcloud": ("wasmcloud-messaging-0.2.0", "wasmcloud", ""),
 }
+# Contract 3: its guests are built on the SDKs, and have no generated bindings.
+BATCH = "batch-0.1.0"
+BATCH_WIT = ROOT / "wit/millpond-batch-0.1.0"
+BATCH_WORLD = GUESTS / "sdk/rust/src/world.bin"
 
 # Worlds that are not called `messaging` in their WIT, or have another package.
 WORLDS = {
@@ -94,18 +98,33 @@ class Guest:
         return self.recipe.split("-")[0]
 
     @property
+    def home(self):
+        """The folder that its language's guests of its contract lie in."""
+        return GUESTS / (self.language + ("-batch" if self.revision == BATCH and self.language == "rust" else ""))
+
+    @property
+    def module(self):
+        """What cargo calls it."""
+        return f"batch-{self.folder}" if self.revision == BATCH else self.folder
+
+    @property
     def wit(self):
-        return ROOT / "wit" / WITS[self.revision][0]
+        return BATCH_WIT if self.revision == BATCH else ROOT / "wit" / WITS[self.revision][0]
 
     @property
     def world(self):
+        if self.revision == BATCH:
+            return "millpond:batch/batch@0.1.0"
         package, name, version = world_of(self.revision)
         return f"{package}/{name}{version}"
 
     def sources(self):
         """Every file that the component is built from."""
-        folder = GUESTS / self.language / self.folder
+        folder = self.home / self.folder
         shared = {
+            "rust": ["rust-batch/Cargo.toml", "rust-batch/Cargo.lock", "sdk/rust/Cargo.toml", "sdk/rust/src"],
+            "c": ["sdk/c"],
+        }[self.language] if self.revision == BATCH else {
             "rust": ["rust/Cargo.toml", "rust/Cargo.lock", f"rust/bindings/{WITS[self.revision][1]}.rs"],
             "c": ["c/bindings", "c/component_type.c"],
             "go": ["go/bindings"],
@@ -154,8 +173,13 @@ ALL = [
     Guest("echo-wasmcloud", "rust", "echo-wasmcloud", "wasmcloud"),
     Guest("probe-wasmcloud", "rust", "probe-wasmcloud", "wasmcloud"),
     Guest("echo-wasmcloud-wasi", "rust-wasi", "echo-wasmcloud", "wasmcloud"),
+    Guest("batch-echo", "rust", "echo", BATCH),
+    Guest("batch-counter", "rust", "counter", BATCH),
+    Guest("batch-probe", "rust", "probe", BATCH),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
+    Guest("c-batch-echo", "c", "batch-echo", BATCH),
+    Guest("c-batch-words", "c", "batch-words", BATCH),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),
     Guest("go-channels", "go", "channels", "2023-06"),
 ]
@@ -269,15 +293,16 @@ def rust_environment():
 
 
 def build_rust(guest, environment, component):
-    recipe, folder = RECIPES[guest.recipe], GUESTS / "rust"
+    recipe, folder = RECIPES[guest.recipe], guest.home
     home = os.environ.get("CARGO_HOME") or Path.home() / ".cargo"
     # No path of this machine in a component: the same sources give the same bytes elsewhere.
     remap = [f"--remap-path-prefix={home}=/cargo", f"--remap-path-prefix={folder}=/guests"]
+    remap.append(f"--remap-path-prefix={GUESTS / 'sdk'}=/sdk")
     environment = environment | {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(recipe["rustflags"] + remap)}
     command = ["cargo", "build", "--quiet", "--release", "--locked", "--target", recipe["target"]]
-    target = ["--target-dir", folder / "target", "--features", guest.feature, "--package", guest.folder]
+    target = ["--target-dir", folder / "target", "--features", guest.feature, "--package", guest.module]
     call(*command, *target, cwd=folder, env=environment)
-    module = folder / "target" / recipe["target"] / "release" / f"{guest.folder.replace('-', '_')}.wasm"
+    module = folder / "target" / recipe["target"] / "release" / f"{guest.module.replace('-', '_')}.wasm"
     if guest.recipe == "rust-wasi":  # The target's linker has made the component already.
         shutil.copy(module, component)
     else:
@@ -286,11 +311,13 @@ def build_rust(guest, environment, component):
 
 def build_c(guest, folder, component):
     module = folder / "module.wasm"
-    names = [f"{guest.folder}/{guest.folder}.c", "bindings/messaging.c", "component_type.c"]
-    command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", GUESTS / "c/bindings"]
+    batch = guest.revision == BATCH
+    names = [f"{guest.folder}/{guest.folder}.c", *([] if batch else ["bindings/messaging.c", "component_type.c"])]
+    headers = GUESTS / ("sdk/c" if batch else "c/bindings")
+    command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", headers]
     folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
     call(*command, *(GUESTS / "c" / name for name in names), "-o", module, env=os.environ | folders)
-    wasm_tools("component", "embed", guest.wit, "--world", "messaging", module, "-o", module)
+    wasm_tools("component", "embed", guest.wit, "--world", "batch" if batch else "messaging", module, "-o", module)
     wasm_tools("component", "new", module, "-o", component)
 
 
@@ -396,6 +423,35 @@ def build_missing(guests, force):
             write_entry(guest, manifest, compilers[guest.language])
 
 
+def write_batch_world():
+    """Writes the world of contract 3 as the SDK for Rust puts it into modules: a section of one that is made for nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder) / "module.wasm"
+        wasm_tools("component", "embed", "--dummy", BATCH_WIT, "--world", "batch", "-o", module)
+        BATCH_WORLD.write_bytes(custom_section(module.read_bytes(), "component-type"))
+
+
+def custom_section(module, prefix):
+    """The contents of the custom section of a module whose name begins so."""
+    def number(at):
+        value, shift = 0, 0
+        while True:
+            byte, at = module[at], at + 1
+            value, shift = value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                return value, at
+
+    at = 8
+    while at < len(module):
+        kind, (size, start) = module[at], number(at + 1)
+        at = start + size
+        if kind == 0:
+            length, name = number(start)
+            if module[name : name + length].decode().startswith(prefix):
+                return module[name + length : at]
+    return fail(f"the module has no section {prefix}")
+
+
 def write_bindings():
     """Generates the committed bindings again, with a generator that takes minutes to build."""
     home = cache() / f"wit-bindgen-{WIT_BINDGEN}"
@@ -410,6 +466,7 @@ def write_bindings():
             world = world_of(revision)[1]
             call(tool, "rust", ROOT / "wit" / wit, "--world", world, "--out-dir", folder)
             shutil.move(Path(folder) / f"{world.replace('-', '_')}.rs", GUESTS / f"rust/bindings/{name}.rs")
+    write_batch_world()
     wit = ROOT / "wit" / WITS["2023-06"][0]
     for language, options in (("c", ["--no-object-file"]), ("go", [])):
         shutil.rmtree(GUESTS / language / "bindings", ignore_errors=True)

@@ -6,6 +6,7 @@ mod harness;
 
 mod api;
 mod architecture;
+mod batch;
 mod contract;
 mod faults;
 mod first_document;
@@ -13,6 +14,7 @@ mod hostile;
 mod incoming;
 mod isolation;
 mod limits;
+mod nats_batch;
 mod nats_core;
 mod nats_errors;
 mod nats_harness;

@@ -31,14 +31,14 @@ pub(crate) fn core(name: &str, queue: Option<&str>) -> HandlerConfig {
     on_core(limited(name, |_| {}), queue)
 }
 
-fn on_core(handler: HandlerConfig, queue: Option<&str>) -> HandlerConfig {
+pub(crate) fn on_core(handler: HandlerConfig, queue: Option<&str>) -> HandlerConfig {
     handler.nats(NatsSource::Core {
         queue: queue.map(str::to_owned),
     })
 }
 
 /// A server that keeps nothing.
-fn plain() -> Server {
+pub(crate) fn plain() -> Server {
     Settings::new().without_jetstream().start()
 }
 
@@ -55,7 +55,7 @@ const OUTSTANDING: u64 = 2_048;
 
 /// Asks so many numbered questions, and sees each answered with its number, and no more than once. Speaks by hand: a client
 /// library takes longer than what is tested.
-fn ask(server: SocketAddr, subject: impl Fn(u64) -> String, questions: u64) {
+pub(crate) fn ask(server: SocketAddr, subject: impl Fn(u64) -> String, questions: u64) {
     let mut stream = TcpStream::connect(server).expect("the server listens");
     stream
         .set_read_timeout(Some(PATIENCE))

@@ -40,6 +40,10 @@ fn ready() -> (Server, Client) {
 
 /// A probe that takes from this stream, effectively once, and may publish below `out`.
 fn once(name: &str, stream: &str) -> HandlerConfig {
+    once_by(PROBE, name, stream)
+}
+
+fn once_by(component: &str, name: &str, stream: &str) -> HandlerConfig {
     let limits = HandlerLimits {
         pause_max: Duration::ZERO,
         retry_delay_first: Duration::from_millis(1),
@@ -57,7 +61,7 @@ fn once(name: &str, stream: &str) -> HandlerConfig {
         delivery: DeliveryLevel::EffectivelyOnce,
         ..StreamSource::existing(stream, "mill")
     };
-    HandlerConfig::file(name, guest(PROBE))
+    HandlerConfig::file(name, guest(component))
         .limits(limits)
         .grants(grants)
         .nats(NatsSource::Stream(source))
@@ -77,8 +81,12 @@ fn feed(client: &Client, stream: &str) {
 
 /// The same, named from this number on.
 fn feed_from(client: &Client, stream: &str, first: usize) {
+    feed_by("say", client, stream, first);
+}
+
+fn feed_by(verb: &str, client: &Client, stream: &str, first: usize) {
     let input = |n: usize| {
-        let say = |k| format!("say out.{k} {stream}-{n}-{k}");
+        let say = |k| format!("{verb} out.{k} {stream}-{n}-{k}");
         let text = [say(0), say(1), say(2)].join(";");
         Post::new(format!("{stream}.in"), text)
     };
@@ -130,10 +138,52 @@ fn two_handlers_into_one_stream_leave_one_copy_of_each_send() {
 }
 
 #[test]
+fn batches_of_a_guest_that_says_what_its_sends_are_for_leave_one_copy_of_each() {
+    let (server, client) = ready();
+    feed_by("send", &client, "IN0", 0);
+    feed_by("send", &client, "IN1", 0);
+    let handlers =
+        [("a", "IN0"), ("b", "IN1")].map(|(name, stream)| once_by("batch-probe", name, stream));
+    let engine = engine(&server.url(), handlers);
+    client.wait_consumed("IN0", "mill");
+    client.wait_consumed("IN1", "mill");
+    ended(&engine);
+    one_of_each(&client, &["IN0", "IN1"]);
+    for handler in engine.stats().handlers {
+        let received = (handler.received, handler.unsent);
+        assert_eq!(received, (INPUTS as u64, 0), "none comes again");
+        let calls = handler.calls;
+        assert!(calls < INPUTS as u64, "calls have several messages each");
+    }
+    let ids = client.stored_all("OUT").into_iter().map(|message| {
+        let id = header(message.headers.as_ref(), "Nats-Msg-Id").expect("each has an id");
+        id.rsplit_once(".OUT.")
+            .expect("it names its stream")
+            .1
+            .to_owned()
+    });
+    let ids: Vec<_> = ids.collect();
+    assert!(
+        ids.chunks(3).all(|ids| ids == ["0", "1", "2"]),
+        "each input's sends lie together"
+    );
+}
+
+#[test]
 fn what_is_cut_between_the_stream_and_the_ack_is_stored_once() {
+    cut_and_counted(PROBE, "say");
+}
+
+#[test]
+fn what_is_cut_of_batches_whose_sends_are_attributed_is_stored_once() {
+    cut_and_counted("batch-probe", "send");
+}
+
+fn cut_and_counted(component: &str, verb: &str) {
     let (server, client) = ready();
     let proxy = Proxy::to(server.address());
-    let engine = engine(&server.url_of(proxy.address()), [once("a", "IN0")]);
+    let handler = once_by(component, "a", "IN0");
+    let engine = engine(&server.url_of(proxy.address()), [handler]);
     // Before an ack leaves; after one has come through; in the midst of a batch; when a confirmation is on its way.
     let points = [
         Point::before(Way::ToServer, "+ACK").nth(10).cut(),
@@ -155,7 +205,7 @@ fn what_is_cut_between_the_stream_and_the_ack_is_stored_once() {
     for (done, point) in points.into_iter().enumerate() {
         proxy.at(point);
         if done == 0 {
-            feed(&client, "IN0");
+            feed_by(verb, &client, "IN0", 0);
         }
         proxy.wait_reached(done as u64 + 1);
     }

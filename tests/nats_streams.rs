@@ -59,7 +59,7 @@ pub(crate) fn of_consumer(client: &Client, pointer: &str) -> u64 {
 }
 
 /// Drains and stops it: its handler's stats then.
-fn stopped(engine: &Engine) -> HandlerStats {
+pub(crate) fn stopped(engine: &Engine) -> HandlerStats {
     engine.drain(LONG).expect("what is in flight ends");
     engine.stop();
     engine.stats().handlers.remove(0)

@@ -13,7 +13,9 @@ use crate::guest::Guest;
 use crate::raw::Run;
 
 /// Messages in flight: enough that the shard has work while the publisher rests, few enough to stay in the cache.
-const IN_FLIGHT_MAX: u32 = 2_048;
+const IN_FLIGHT_MAX: usize = 2_048;
+/// Of large batches: so many calls' messages.
+const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
 /// How long a round may take to end.
@@ -60,9 +62,10 @@ impl LoadedEngine {
         batch: usize,
     ) -> Result<Self> {
         go(Place::Anywhere)?;
+        let in_flight = IN_FLIGHT_MAX.max(IN_FLIGHT_CALLS * batch);
         let limits = HandlerLimits {
             batch_messages_max: batch,
-            in_flight_messages_max: IN_FLIGHT_MAX,
+            in_flight_messages_max: u32::try_from(in_flight)?,
             deadline: PATIENCE,
             wall_deadline: PATIENCE,
             ..HandlerLimits::default()
@@ -74,7 +77,7 @@ impl LoadedEngine {
         Ok(Self {
             engine,
             shard: shard_thread()?,
-            ring: messages(2 * IN_FLIGHT_MAX as usize)?,
+            ring: messages(2 * in_flight)?,
             next: 0,
             sends,
             batch,

@@ -9,18 +9,33 @@ use wasmtime::error::Context as _;
 /// Bytes of a payload.
 pub const PAYLOAD_BYTES: usize = 128;
 
-/// A component of contract 1, revision 0.2.0-draft (February 2024), from `guests/prebuilt`.
+/// A component from `guests/prebuilt`: of contract 1, revision 0.2.0-draft (February 2024), or of contract 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
     /// Counts its messages and asks nothing of its host.
     Counter,
     /// Sends each message back: one host call to connect and one to send, a message.
     Echo,
+    /// Counts its messages, with contract 3.
+    BatchCounter,
+    /// Sends each message back, with contract 3: no host call at all.
+    BatchEcho,
 }
 
+/// What the messages of contract 3's guests have in their headers.
+pub const HEADER: (&str, &str) = ("kind", "bench");
+
 impl Guest {
-    /// Both.
+    /// Those of contract 1.
     pub const ALL: [Self; 2] = [Self::Counter, Self::Echo];
+    /// Those of contract 3.
+    pub const BATCH: [Self; 2] = [Self::BatchCounter, Self::BatchEcho];
+
+    /// Whether it is one of contract 3.
+    #[must_use]
+    pub fn is_batch(self) -> bool {
+        Self::BATCH.contains(&self)
+    }
 
     /// Its name, which is also the subject that it handles.
     #[must_use]
@@ -28,6 +43,8 @@ impl Guest {
         match self {
             Self::Counter => "counter",
             Self::Echo => "echo",
+            Self::BatchCounter => "batch-counter",
+            Self::BatchEcho => "batch-echo",
         }
     }
 
@@ -42,8 +59,8 @@ impl Guest {
     #[must_use]
     pub fn sends(self) -> u64 {
         match self {
-            Self::Counter => 0,
-            Self::Echo => 1,
+            Self::Counter | Self::BatchCounter => 0,
+            Self::Echo | Self::BatchEcho => 1,
         }
     }
 
@@ -53,7 +70,14 @@ impl Guest {
     /// None that could happen with these subjects.
     pub fn messages(self, count: usize) -> Result<Vec<Message>> {
         let payload = [b'x'; PAYLOAD_BYTES];
-        let message = |_| Message::new(self.name(), &payload).context("building a message");
+        let message = |_| {
+            let builder = Message::builder(self.name());
+            let builder = match self.is_batch() {
+                true => builder.header(HEADER.0, HEADER.1),
+                false => builder,
+            };
+            builder.payload(&payload).context("building a message")
+        };
         (0..count).map(message).collect()
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::broker::nats::{self, NatsConfig, NatsSource};
 use crate::error::StartError;
+use crate::guest::Contract;
 use crate::limits::{CHANNELS_MAX, EngineLimits, HandlerLimits};
 use crate::ranges::{of_engine, of_handler};
 use crate::subject::{check_listened, check_pattern, check_subject, matches};
@@ -141,6 +142,7 @@ pub struct HandlerConfig {
     pub(crate) dead_letter: Option<String>,
     pub(crate) droppable: bool,
     pub(crate) nats: Option<NatsSource>,
+    pub(crate) contract: Option<Contract>,
     /// Its limits.
     pub limits: HandlerLimits,
     /// What it may reach.
@@ -166,9 +168,17 @@ impl HandlerConfig {
             dead_letter: None,
             droppable: false,
             nats: None,
+            contract: None,
             limits: HandlerLimits::default(),
             grants: Grants::default(),
         }
+    }
+
+    /// Calls its component by this contract. Without, by the first of [`Contract::ALL`] that the component exports.
+    #[must_use]
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.contract = Some(contract);
+        self
     }
 
     /// Adds a subject, or a pattern of subjects, to those that `configure` names. A component whose contract has no `configure` has
@@ -223,6 +233,11 @@ impl HandlerConfig {
     pub fn grants(mut self, grants: Grants) -> Self {
         self.grants = grants;
         self
+    }
+
+    /// Whether its messages come from a stream: then it needs no subjects.
+    pub(crate) fn takes_stream(&self) -> bool {
+        matches!(self.nats, Some(NatsSource::Stream(_)))
     }
 
     /// What errors call it: its file, or its name.

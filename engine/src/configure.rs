@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::broker::memory::HandlerStart;
-use crate::broker::nats::NatsSource;
 use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten, warn_unknown};
 use crate::error::{Refusal, StartError};
 use crate::guest::Guests;
@@ -67,9 +66,7 @@ fn configure(
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
-    // What takes from a stream has the subjects of its consumer.
-    let streams = matches!(handler.nats, Some(NatsSource::Stream(_)));
-    if configuration.channels.is_empty() && handler.subjects.is_empty() && !streams {
+    if configuration.channels.is_empty() && handler.subjects.is_empty() && !handler.takes_stream() {
         return Err(failed(
             "named no channels; a handler without subjects gets no messages, so give it some"
                 .into(),

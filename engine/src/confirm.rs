@@ -1,10 +1,10 @@
 //! Batches between release and settlement: their sends are out, and some are not confirmed yet.
 //!
 //! Owns the way released → confirmed → settled. An input is settled only after every send of its batch that needs it has been
-//! confirmed; the shard goes on meanwhile. Pure: handed the time and what the transport reports.
+//! confirmed; the shard goes on meanwhile. Where it is known which input a send is for, one that fails is that input's alone. Pure: handed the time and what the transport reports.
 
 use crate::message::{HandlerId, Message};
-use crate::outbox::Mark;
+use crate::outbox::{Mark, Run};
 use crate::outcome::Fault;
 use crate::time::Instant;
 
@@ -67,13 +67,77 @@ pub(crate) struct Letter {
     pub(crate) refusals: u32,
 }
 
+/// Which sends of a release are for which of its inputs, and why those failed that did.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    /// In order. Empty where nobody says: then each send is for all inputs.
+    runs: Vec<Run>,
+    /// By input, 0 where each send is for all: of several reasons the first.
+    unsent: Vec<(u32, Unsent)>,
+}
+
+impl Shares {
+    /// None has failed. Without runs, each send is for all inputs.
+    pub(crate) fn new(runs: Vec<Run>) -> Self {
+        Self {
+            runs,
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Notes that a send failed.
+    pub(crate) fn fail(&mut self, send: u32, why: Unsent) {
+        let input = match self.runs.is_empty() {
+            true => 0,
+            false => self.runs[self.place(send)].input,
+        };
+        if let Err(place) = self
+            .unsent
+            .binary_search_by_key(&input, |(input, _)| *input)
+        {
+            self.unsent.insert(place, (input, why));
+        }
+    }
+
+    /// Whether it is known which input a send is for.
+    pub(crate) fn are_known(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// Why a send of this input failed, if one did.
+    pub(crate) fn why(&self, input: usize) -> Option<&Unsent> {
+        if self.runs.is_empty() {
+            return self.first();
+        }
+        let found = self
+            .unsent
+            .binary_search_by_key(&input, |(input, _)| *input as usize);
+        found.ok().map(|place| &self.unsent[place].1)
+    }
+
+    /// Why a send failed, if any did.
+    pub(crate) fn first(&self) -> Option<&Unsent> {
+        self.unsent.first().map(|(_, why)| why)
+    }
+
+    /// The room of the runs, to be used again.
+    pub(crate) fn into_runs(self) -> Vec<Run> {
+        self.runs
+    }
+
+    fn place(&self, send: u32) -> usize {
+        let place = self.runs.partition_point(|run| run.until <= send);
+        assert!(place < self.runs.len(), "each send is for an input");
+        place
+    }
+}
+
 /// A release that is not settled yet.
 #[derive(Debug)]
 pub(crate) struct Release {
     handler: HandlerId,
     held: Held,
-    /// Why a send of it failed: of several reasons the first.
-    unsent: Option<Unsent>,
+    shares: Shares,
     /// Sends that nothing was heard of, by their place.
     pending: Pending,
     until: Instant,
@@ -85,13 +149,13 @@ impl Release {
         handler: HandlerId,
         held: Held,
         pending: Pending,
-        unsent: Option<Unsent>,
+        shares: Shares,
         until: Instant,
     ) -> Self {
         Self {
             handler,
             held,
-            unsent,
+            shares,
             pending,
             until,
         }
@@ -103,8 +167,8 @@ impl Release {
     }
 
     /// Whose it is, what was held, and why not all of it was sent.
-    pub(crate) fn into_parts(self) -> (HandlerId, Held, Option<Unsent>) {
-        (self.handler, self.held, self.unsent)
+    pub(crate) fn into_parts(self) -> (HandlerId, Held, Shares) {
+        (self.handler, self.held, self.shares)
     }
 }
 
@@ -136,6 +200,15 @@ impl Pending {
         *word &= !bit;
         self.count -= 1;
         true
+    }
+
+    /// Those that are in.
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        let words = self.words.iter().zip(0u32..);
+        words.flat_map(|(word, place)| {
+            let bits = (0..64).filter(move |bit| word >> bit & 1 == 1);
+            bits.map(move |bit| place * 64 + bit)
+        })
     }
 
     /// Whether nothing is to be reported.
@@ -198,7 +271,7 @@ impl Releases {
             return None;
         }
         if let Err(why) = report.result {
-            release.unsent.get_or_insert(why);
+            release.shares.fail(index, why);
         }
         let over = release.is_over();
         over.then(|| self.close(place)).flatten()
@@ -212,7 +285,9 @@ impl Releases {
         let late = |kept: &Option<Release>| kept.as_ref().is_some_and(|r| r.until <= now);
         if let Some(place) = self.places.iter().position(|(_, kept)| late(kept)) {
             let mut release = self.close(place)?;
-            release.unsent.get_or_insert(Unsent::Disconnected);
+            for send in release.pending.iter() {
+                release.shares.fail(send, Unsent::Disconnected);
+            }
             return Some(release);
         }
         let open = self.places.iter().filter_map(|(_, kept)| kept.as_ref());
@@ -247,7 +322,8 @@ mod tests {
         let mut pending = Pending::default();
         (0..sends).for_each(|index| pending.add(index));
         let held = Held::Inputs(Vec::new());
-        releases.keep(Release::new(HandlerId(0), held, pending, None, until));
+        let shares = Shares::default();
+        releases.keep(Release::new(HandlerId(0), held, pending, shares, until));
         id
     }
 
@@ -265,11 +341,11 @@ mod tests {
             assert!(r.report(report(id, index, Ok(()))).is_none());
             assert!(r.report(report(id, index, Ok(()))).is_none(), "again");
         }
-        let (_, _, unsent) = r
+        let (_, _, shares) = r
             .report(report(id, 99, Ok(())))
             .expect("the last")
             .into_parts();
-        assert_eq!(unsent, None);
+        assert_eq!(shares.first(), None);
         assert!(r.report(report(id, 99, Ok(()))).is_none(), "it is gone");
         assert!(
             r.report(report(id + 7, 0, Ok(()))).is_none(),
@@ -305,7 +381,34 @@ mod tests {
                 .is_none()
         );
         let over = r.report(report(id, 1, Ok(()))).expect("the last");
-        assert_eq!(over.into_parts().2, Some(Unsent::Refused("full".into())));
+        let refused = Unsent::Refused("full".into());
+        assert_eq!(over.into_parts().2.first(), Some(&refused));
+    }
+
+    #[test]
+    fn a_failure_is_that_of_the_input_whose_send_it_is() {
+        let start = crate::testing::start();
+        // Of four inputs the second and the last send: three and two.
+        let run = |input, until| Run { input, until };
+        let mut shares = Shares::new(vec![run(1, 3), run(3, 5)]);
+        shares.fail(2, Unsent::Refused("a".into()));
+        shares.fail(0, Unsent::Disconnected);
+        let mut pending = Pending::default();
+        (3..5).for_each(|send| pending.add(send));
+        let mut r = Releases::default();
+        let held = Held::Inputs(Vec::new());
+        r.keep(Release::new(
+            HandlerId(0),
+            held,
+            pending,
+            shares,
+            start + MS,
+        ));
+        assert!(r.report(report(0, 3, Ok(()))).is_none());
+        let (_, _, shares) = r.overdue(start + MS).expect("it").into_parts();
+        let why: Vec<_> = (0..4).map(|input| shares.why(input).cloned()).collect();
+        let refused = Unsent::Refused("a".into());
+        assert_eq!(why, [None, Some(refused), None, Some(Unsent::Disconnected)]);
     }
 
     #[test]
@@ -317,7 +420,7 @@ mod tests {
         assert_eq!(r.due(), Some(start + MS));
         assert!(r.overdue(start + MS - Duration::from_nanos(1)).is_none());
         let over = r.overdue(start + MS).expect("the second");
-        assert_eq!(over.into_parts().2, Some(Unsent::Disconnected));
+        assert_eq!(over.into_parts().2.first(), Some(&Unsent::Disconnected));
         assert!(r.overdue(start + MS).is_none());
         assert_eq!((r.len(), r.due()), (1, Some(start + 2 * MS)));
     }

@@ -62,7 +62,6 @@ impl std::fmt::Debug for Engine {
 /// Loads every handler, and sees whether there is the memory that they can need.
 fn load(config: &mut EngineConfig) -> Result<(Guests, MemorySum), StartError> {
     config.check()?;
-    config.handlers.iter_mut().for_each(fit_limits);
     let guests = Guests::load(config)?;
     fit_contracts(config, &guests);
     let sum = guests.memory(config, connection_bytes(config));
@@ -375,12 +374,14 @@ impl Drop for Inner {
     }
 }
 
-/// Sets what a component's contract asks of its handler's limits: some have one message a call.
+/// Sets what a component's contract and where its messages come from ask of its handler's limits.
 fn fit_contracts(config: &mut EngineConfig, guests: &Guests) {
     for (handler, id) in config.handlers.iter_mut().zip(0..) {
-        if guests.has_one_message(HandlerId(id)) {
+        let contract = guests.contract(HandlerId(id));
+        if contract.has_one_message() {
             handler.limits.batch_messages_max = 1;
         }
+        fit_limits(handler, contract.attributes_sends());
     }
 }
 

@@ -107,6 +107,14 @@ pub enum ComponentError {
         /// The contracts.
         known: String,
     },
+    /// It does not export the contract that its handler names.
+    #[error("does not export {wanted}, the contract that was asked for (it exports {})", if .exports.is_empty() { "nothing".to_owned() } else { .exports.join(", ") })]
+    OtherContract {
+        /// The contract's interface.
+        wanted: &'static str,
+        /// The interfaces it does export.
+        exports: Vec<String>,
+    },
     /// It imports something that nobody provides.
     #[error("imports {import}, which nobody provides here: {detail}")]
     Import {

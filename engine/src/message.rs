@@ -198,6 +198,32 @@ impl Message {
         self.layout.headers.of(&self.frame)
     }
 
+    /// Appends subject, reply subject, headers and payload, one behind the other; how long each is. What a stream's reply subject
+    /// is for, nobody else is told. In most frames they lie so already: then it is one copy.
+    pub(crate) fn write_parts(&self, into: &mut Vec<u8>) -> [u32; 4] {
+        let layout = &self.layout;
+        let reply_to = match self.via {
+            Via::Stream => Span::default(),
+            Via::Process | Via::Core => layout.reply_to,
+        };
+        let spans = [layout.subject, reply_to, layout.headers, layout.payload];
+        let mut end = layout.subject.start;
+        let adjoining = spans.iter().all(|span| {
+            let adjoins = span.len == 0 || span.start == end;
+            end += span.len;
+            adjoins
+        });
+        match adjoining {
+            true => {
+                into.extend_from_slice(&self.frame[layout.subject.start as usize..end as usize])
+            }
+            false => spans
+                .iter()
+                .for_each(|span| into.extend_from_slice(span.of(&self.frame))),
+        }
+        spans.map(|span| span.len)
+    }
+
     /// Another part of the frame that it was made from, while it is not detached.
     pub(crate) fn part(&self, span: Span) -> &[u8] {
         let (start, len) = (span.start as usize, span.len as usize);
@@ -401,6 +427,34 @@ pub(crate) fn put_header(
     })
 }
 
+/// What is wrong with a header block that was not made by [`put_header`], if anything is.
+pub(crate) fn fault_of_headers(block: &[u8]) -> Option<&'static str> {
+    if block.len() > HEADER_BYTES_MAX {
+        return Some("they are above 64 KiB");
+    }
+    if std::str::from_utf8(block).is_err() {
+        return Some("they are not UTF-8");
+    }
+    let mut rest = block;
+    while !rest.is_empty() {
+        let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
+            return Some("the last line does not end in CR LF");
+        };
+        let (line, behind) = rest.split_at(end);
+        let Some(behind) = behind.strip_prefix(b"\r\n") else {
+            return Some("a line has a CR or LF that is not its end");
+        };
+        let Some(name) = memchr::memchr(b':', line).map(|colon| &line[..colon]) else {
+            return Some("a line has no colon");
+        };
+        if name.is_empty() || name.iter().any(|b| *b <= b' ' || *b == 0x7f) {
+            return Some("a name is empty or has white space or a control character");
+        }
+        rest = behind;
+    }
+    None
+}
+
 /// The lines of a header block.
 struct Headers<'a>(&'a [u8]);
 
@@ -483,6 +537,54 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_written_one_behind_the_other_wherever_they_lie() {
+        let whole = b"a.br.1k: v\r\nk:  two: parts \r\ndata";
+        let lens = [3, 3, whole.len() as u32 - 10, 4];
+        let written = |m: &Message| {
+            let mut into = b"before".to_vec();
+            let lens = m.write_parts(&mut into);
+            (into[6..].to_vec(), lens)
+        };
+        let mut m = full();
+        assert_eq!(written(&m), (whole.to_vec(), lens));
+        // As the server's lines have them: the headers behind something else.
+        let frame = [&m.frame[..6], b" 12\r\n", &m.frame[6..]].concat();
+        m.frame = frame.into();
+        (m.layout.headers.start, m.layout.payload.start) =
+            (m.layout.headers.start + 5, m.layout.payload.start + 5);
+        assert_eq!(written(&m), (whole.to_vec(), lens));
+        m.via = Via::Stream;
+        let hidden = [&whole[..3], &whole[6..]].concat();
+        assert_eq!(written(&m), (hidden, [3, 0, lens[2], 4]));
+        let plain = Message::new("a", b"x").unwrap();
+        assert_eq!(written(&plain), (b"ax".to_vec(), [1, 0, 0, 1]));
+    }
+
+    #[test]
+    fn header_blocks_are_lines_of_names_and_values() {
+        for good in ["", "k: v\r\n", "k:v\r\n", "k:\r\nK: \u{e4}: b\r\n"] {
+            assert_eq!(fault_of_headers(good.as_bytes()), None, "{good:?}");
+        }
+        for (bad, why) in [
+            (&b"k: v"[..], "does not end"),
+            (b"k: v\n", "CR or LF"),
+            (b"k: v\rx\r\n", "CR or LF"),
+            (b"k: v\r", "CR or LF"),
+            (b"k v\r\n", "no colon"),
+            (b"\r\n", "no colon"),
+            (b": v\r\n", "a name is empty"),
+            (b"k k: v\r\n", "white space"),
+            (b"k: \xff\r\n", "UTF-8"),
+        ] {
+            let fault = fault_of_headers(bad).unwrap_or("nothing");
+            assert!(fault.contains(why), "{bad:?}: {fault}");
+        }
+        let long = |n: usize| ["k: ", &"v".repeat(n - 5), "\r\n"].concat();
+        assert_eq!(fault_of_headers(long(HEADER_BYTES_MAX).as_bytes()), None);
+        assert!(fault_of_headers(long(HEADER_BYTES_MAX + 1).as_bytes()).is_some());
+    }
+
+    #[test]
     fn bad_parts_are_refused() {
         let err = |b: MessageBuilder| b.payload(b"").unwrap_err().to_string();
         assert!(err(Message::builder("a b")).contains("white space"));
@@ -512,6 +614,7 @@ mod tests {
         #[test]
         fn any_header_that_is_taken_comes_back(key in "[!-9;-~]{1,20}", value in "[^\r\n]{0,40}") {
             let m = Message::builder("a").header(&key, &value).payload(b"x").unwrap();
+            prop_assert_eq!(fault_of_headers(m.raw_headers()), None);
             prop_assert_eq!(m.headers().collect::<Vec<_>>(), vec![(key.as_str(), value.as_str())]);
         }
     }

@@ -35,8 +35,19 @@ pub(crate) enum HoldError {
 pub(crate) enum Mark {
     /// Handled.
     Completed,
-    /// To be delivered again later.
-    Abandoned,
+    /// To be delivered again after so many milliseconds; 0: after the delay that its policy has.
+    Abandoned { delay_ms: u32 },
+    /// Given up on.
+    Terminated,
+}
+
+/// Sends of one input among those of its call: it names those that the one before doesn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The input's place in its call.
+    pub(crate) input: u32,
+    /// How many of the call's sends are before or in it.
+    pub(crate) until: u32,
 }
 
 /// New subscriptions and settings that a guest asked for.
@@ -61,6 +72,8 @@ pub(crate) struct Outbox {
     bound: OutboxBound,
     frames: BytesMut,
     sends: Vec<Layout>,
+    /// Whose sends they are, where the guest says so: then all of them, in order. Empty where it doesn't.
+    runs: Vec<Run>,
     marks: Vec<Option<Mark>>,
     update: Option<GuestConfiguration>,
     overflowed: bool,
@@ -73,19 +86,29 @@ impl Outbox {
             bound,
             frames: BytesMut::new(),
             sends: Vec::new(),
+            runs: Vec::new(),
             marks: Vec::new(),
             update: None,
             overflowed: false,
         }
     }
 
-    /// Makes it ready for a call on `messages` messages.
-    pub(crate) fn open(&mut self, bound: OutboxBound, messages: usize) {
-        debug_assert!(self.sends.is_empty() && self.update.is_none());
+    /// Makes it ready for a call.
+    pub(crate) fn open(&mut self, bound: OutboxBound) {
+        debug_assert!(self.sends.is_empty() && self.runs.is_empty() && self.update.is_none());
         self.bound = bound;
         self.overflowed = false;
         self.marks.clear();
-        self.marks.resize(messages, None);
+    }
+
+    /// How much it may hold.
+    pub(crate) fn bound(&self) -> OutboxBound {
+        self.bound
+    }
+
+    /// Notes that a send found no room.
+    pub(crate) fn set_overflowed(&mut self) {
+        self.overflowed = true;
     }
 
     /// Whether a send was refused for want of room: the call then fails whatever it returns.
@@ -135,6 +158,41 @@ impl Outbox {
         }
     }
 
+    /// Holds a send of this input, whose parts lie so in the bytes that [`Outbox::put_frames`] gives it after the last one. Who
+    /// calls it keeps the bound, and the order of inputs.
+    pub(crate) fn hold_for(&mut self, input: u32, layout: Layout) {
+        debug_assert!(self.frames.is_empty(), "it holds sends of one kind");
+        self.sends.push(layout);
+        let until = self.sends.len() as u32;
+        match self.runs.last_mut() {
+            Some(run) if run.input == input => run.until = until,
+            _ => self.runs.push(Run { input, until }),
+        }
+    }
+
+    /// The bytes of the sends held by [`Outbox::hold_for`].
+    pub(crate) fn put_frames(&mut self, bytes: &[u8]) {
+        debug_assert!(self.frames.is_empty(), "they come once a call");
+        self.frames.put_slice(bytes);
+    }
+
+    /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
+    #[allow(dead_code, reason = "the simulator's broker doesn't look")]
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Takes out whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
+    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.runs)
+    }
+
+    /// Gives the room of these back, to be used again.
+    pub(crate) fn put_runs(&mut self, mut runs: Vec<Run>) {
+        runs.clear();
+        self.runs = runs;
+    }
+
     /// A point to [`Outbox::rewind`] to.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -152,11 +210,14 @@ impl Outbox {
 
     /// What was said of the call's `index`-th message.
     pub(crate) fn mark(&self, index: usize) -> Option<Mark> {
-        self.marks[index]
+        self.marks.get(index).copied().flatten()
     }
 
     /// Notes what the guest says of the call's `index`-th message, which has no mark yet.
     pub(crate) fn set_mark(&mut self, index: usize, mark: Mark) {
+        if self.marks.len() <= index {
+            self.marks.resize(index + 1, None);
+        }
         assert!(self.marks[index].is_none(), "a message is settled once");
         self.marks[index] = Some(mark);
     }
@@ -186,6 +247,7 @@ impl Outbox {
     pub(crate) fn discard(&mut self) {
         self.frames.clear();
         self.sends.clear();
+        self.runs.clear();
         self.marks.clear();
         self.update = None;
     }
@@ -352,7 +414,7 @@ mod tests {
             let mut o = outbox(64, 4_096);
             let (mut expected, mut got) = (Vec::new(), Vec::new());
             for (ok, payloads) in calls {
-                o.open(o.bound, 1);
+                o.open(o.bound);
                 for p in &payloads {
                     send(&mut o, "s", &[*p]).unwrap();
                 }

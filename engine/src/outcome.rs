@@ -20,23 +20,26 @@ pub enum FaultKind {
     Guest,
     /// The guest abandoned the message.
     Abandoned,
+    /// The guest gave up on the message: it is not called again.
+    Terminated,
     /// The call held more sends than its limit.
     Outbox,
     /// The host could not make the call: its instance could not be made, or a value that came back was nonsense.
     Host,
-    /// The call succeeded, but a message that it sent was refused by where it went.
+    /// The call succeeded, but a message that it sent was refused by where it went, or may not go there.
     Refused,
 }
 
 impl FaultKind {
     /// Every kind, in the order in which they are counted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trap,
         Self::Deadline,
         Self::Memory,
         Self::Stack,
         Self::Guest,
         Self::Abandoned,
+        Self::Terminated,
         Self::Outbox,
         Self::Host,
         Self::Refused,
@@ -52,6 +55,7 @@ impl FaultKind {
             Self::Stack => "stack",
             Self::Guest => "guest error",
             Self::Abandoned => "abandoned",
+            Self::Terminated => "terminated",
             Self::Outbox => "outbox",
             Self::Host => "host",
             Self::Refused => "refused",
@@ -83,6 +87,8 @@ impl Fault {
         }
     }
 }
+
+impl std::error::Error for Fault {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,15 +30,16 @@ pub(crate) trait Transport {
     /// Calls `apply` for each handler whose limits have changed since the last time.
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits));
     /// A call on these messages has ended well, and what it sent is to be released: for who sends all of it together, and for who
-    /// can see that some of it can never leave. Then nothing is released, and the call has failed, for this reason.
+    /// can see that some of it can never leave. Then nothing is released, and the call has failed, for this reason. Else: whether the
+    /// sends of several messages are stored together or not at all, so that what becomes of one becomes of all.
     fn begin_release(
         &mut self,
         _from: HandlerId,
         _inputs: &[Message],
         _release: u64,
         _outbox: &Outbox,
-    ) -> Result<(), String> {
-        Ok(())
+    ) -> Result<bool, String> {
+        Ok(false)
     }
     /// Takes a released send of this handler's guest, and says whether it will report on it.
     fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;

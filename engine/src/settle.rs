@@ -4,9 +4,10 @@
 //! confirmation of its sends, or goes back to its batcher.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Unsent};
+use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Shares, Unsent};
 use crate::letter::{Sender, letter};
 use crate::message::{HandlerId, Message};
 use crate::outbox::{Mark, Outbox, OutboxBound};
@@ -70,7 +71,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.note_end(id, result.is_err(), at);
         let messages = &mut exclusive(&mut batch).messages;
         match result {
-            Ok(()) => self.succeeded(id, messages, &mut outbox, at),
+            Ok(joint) => self.succeeded(id, messages, &mut outbox, joint, at),
             Err(fault) => {
                 self.metrics.faulted(id, fault.kind);
                 tracing::debug!(handler = self.handlers[id.index()].name, messages = messages.len(), %fault, "a call failed");
@@ -113,15 +114,16 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     }
 
     /// Whether what the call held can be released, all of it. Seen before any of it leaves: what can't is then the fault of the call, and
-    /// the batch is split until the input that causes it stands alone, while nothing of the others was sent.
+    /// the batch is split until the input that causes it stands alone, while nothing of the others was sent. Else: whether what becomes
+    /// of one send becomes of all.
     fn may_release(
         &mut self,
         id: HandlerId,
         inputs: &[Message],
         outbox: &Outbox,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         if outbox.len() == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let release = self.releases.next_id();
         let begun = self.transport.begin_release(id, inputs, release, outbox);
@@ -135,30 +137,31 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         id: HandlerId,
         messages: &mut Vec<Message>,
         outbox: &mut Outbox,
+        joint: bool,
         at: Instant,
     ) {
         self.metrics.handler(id).sent.add(outbox.len() as u64);
         let release = self.releases.next_id();
-        let (mut pending, mut unsent, mut index) = (Pending::default(), None, 0);
+        let runs = outbox.take_runs();
+        let mut shares = Shares::new(if joint { Vec::new() } else { runs });
+        let (mut pending, mut index) = (Pending::default(), 0);
         outbox.release(|message| {
-            match self
-                .transport
-                .send(id, message, SendId { release, index }, at)
-            {
+            let send = SendId { release, index };
+            match self.transport.send(id, message, send, at) {
                 Sent::Done => {}
                 Sent::Pending => pending.add(index),
-                Sent::Refused(why) => drop(unsent.get_or_insert(Unsent::Refused(why))),
+                Sent::Refused(why) => shares.fail(index, Unsent::Refused(why)),
             }
             index += 1;
         });
         if let Some(update) = outbox.take_update() {
             self.transport.update(id, update);
         }
-        if pending.is_empty() && unsent.is_none() {
+        if pending.is_empty() && shares.first().is_none() {
             for (index, message) in messages.drain(..).enumerate() {
                 self.handled(id, message, outbox.mark(index), at);
             }
-            return;
+            return outbox.put_runs(shares.into_runs());
         }
         let inputs = messages.drain(..).enumerate().map(|(index, mut message)| {
             message.detach();
@@ -166,20 +169,13 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         });
         let held = Held::Inputs(inputs.collect());
         self.handlers[id.index()].unconfirmed += 1;
-        self.keep(id, held, pending, unsent, at);
+        self.keep(id, held, pending, shares, at);
     }
 
     /// Keeps a release until it is confirmed; one of which nothing is to be heard is over at once.
-    fn keep(
-        &mut self,
-        id: HandlerId,
-        held: Held,
-        pending: Pending,
-        unsent: Option<Unsent>,
-        at: Instant,
-    ) {
+    fn keep(&mut self, id: HandlerId, held: Held, pending: Pending, shares: Shares, at: Instant) {
         let until = at + self.handlers[id.index()].confirm_wait_max;
-        let release = Release::new(id, held, pending, unsent, until);
+        let release = Release::new(id, held, pending, shares, until);
         match release.is_over() {
             true => self.confirmed(release, at),
             false => self.releases.keep(release),
@@ -204,30 +200,30 @@ impl<G: Guest, T: Transport> Shard<G, T> {
 
     /// Settles the messages of a release of which everything is known.
     fn confirmed(&mut self, release: Release, at: Instant) {
-        let (id, held, unsent) = release.into_parts();
+        let (id, held, shares) = release.into_parts();
         self.metrics.unconfirmed.set(self.releases.len() as u64);
         match held {
             Held::Inputs(inputs) => {
                 self.handlers[id.index()].unconfirmed -= 1;
-                self.inputs_confirmed(id, inputs, unsent, at);
+                self.inputs_confirmed(id, inputs, &shares, at);
             }
-            Held::Letter(letter) => self.letter_confirmed(id, letter, unsent, at),
+            Held::Letter(letter) => self.letter_confirmed(id, letter, shares.first(), at),
         }
         // There may be room again, or messages that waited behind one that is settled now.
         self.queue(id, at);
     }
 
-    /// All confirmed: settled as the guest said. One refused: the fault of the one input, or of one unknown among several, which
-    /// are then called alone. Connection lost: all are handled again, and that is no attempt.
+    /// All confirmed: settled as the guest said. One refused: the fault of the input that it is for, or of one unknown among several,
+    /// which are then called alone. Connection lost: whoever it is for is handled again, and that is no attempt.
     fn inputs_confirmed(
         &mut self,
         id: HandlerId,
         inputs: Vec<(Message, Option<Mark>)>,
-        unsent: Option<Unsent>,
+        shares: &Shares,
         at: Instant,
     ) {
-        let alone = inputs.len() == 1;
-        if let Some(why) = &unsent {
+        let known = inputs.len() == 1 || shares.are_known();
+        if let Some(why) = shares.first() {
             self.metrics.handler(id).unsent.add(1);
             tracing::warn!(
                 handler = self.handlers[id.index()].name,
@@ -235,10 +231,10 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 "a send was not confirmed"
             );
         }
-        for (mut message, mark) in inputs {
-            match &unsent {
+        for (place, (mut message, mark)) in inputs.into_iter().enumerate() {
+            match shares.why(place) {
                 None => self.handled(id, message, mark, at),
-                Some(Unsent::Refused(why)) if alone => {
+                Some(Unsent::Refused(why)) if known => {
                     self.attempt(id, message, Fault::new(FaultKind::Refused, why), at);
                 }
                 Some(Unsent::Refused(_)) => self.call_alone(id, &mut vec![message], at),
@@ -258,7 +254,8 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     fn handled(&mut self, id: HandlerId, message: Message, mark: Option<Mark>, at: Instant) {
         match mark {
             None | Some(Mark::Completed) => self.finish(id, message, Outcome::Ack, at),
-            Some(Mark::Abandoned) => self.attempt(id, message, abandoned(), at),
+            Some(Mark::Abandoned { delay_ms }) => self.abandoned(id, message, delay_ms, at),
+            Some(Mark::Terminated) => self.terminated(id, message, at),
         }
     }
 
@@ -291,16 +288,48 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     }
 
     /// Counts a fault of a message alone: it is called again after a delay, or given up on.
-    fn attempt(&mut self, id: HandlerId, mut message: Message, fault: Fault, at: Instant) {
+    fn attempt(&mut self, id: HandlerId, message: Message, fault: Fault, at: Instant) {
+        self.attempt_after(id, message, fault, Duration::ZERO, at);
+    }
+
+    /// A guest abandoned a message: that counts as an attempt. It says after which delay it wants it again, or leaves that open.
+    fn abandoned(&mut self, id: HandlerId, message: Message, delay_ms: u32, at: Instant) {
+        let fault = Fault::new(FaultKind::Abandoned, "the guest abandoned it");
+        let delay = Duration::from_millis(delay_ms.into());
+        self.attempt_after(id, message, fault, delay, at);
+    }
+
+    /// Counts a fault of a message alone: it is called again after this delay, or after its policy's if this is none.
+    fn attempt_after(
+        &mut self,
+        id: HandlerId,
+        mut message: Message,
+        fault: Fault,
+        delay: Duration,
+        at: Instant,
+    ) {
         message.attempts = message.attempts.saturating_add(1);
         message.alone = true;
+        let policy = &self.handlers[id.index()].policy;
+        match policy.outcome(Some(fault.kind), message.attempts, &mut self.jitter) {
+            Outcome::Term(_) => self.give_up(id, message, fault, at),
+            Outcome::Nak(_) if !delay.is_zero() => {
+                self.finish(id, message, Outcome::Nak(delay), at)
+            }
+            outcome => self.finish(id, message, outcome, at),
+        }
+    }
+
+    /// A guest gave up on a message: that is its last attempt.
+    fn terminated(&mut self, id: HandlerId, mut message: Message, at: Instant) {
+        message.attempts = message.attempts.saturating_add(1);
+        let fault = Fault::new(FaultKind::Terminated, "the guest gave up on it");
+        self.give_up(id, message, fault, at);
+    }
+
+    /// Gives up on a message: its dead letter is sent, if its handler has them, and then it is terminated.
+    fn give_up(&mut self, id: HandlerId, mut message: Message, fault: Fault, at: Instant) {
         let handler = &self.handlers[id.index()];
-        let outcome = handler
-            .policy
-            .outcome(Some(fault.kind), message.attempts, &mut self.jitter);
-        let Outcome::Term(_) = outcome else {
-            return self.finish(id, message, outcome, at);
-        };
         let (name, attempts) = (&handler.name, message.attempts);
         tracing::warn!(handler = name, ?message, attempts, %fault, "a message was given up on");
         message.detach();
@@ -337,13 +366,13 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             release: self.releases.next_id(),
             index: 0,
         };
-        let (mut pending, mut unsent) = (Pending::default(), None);
+        let (mut pending, mut shares) = (Pending::default(), Shares::default());
         match self.transport.send_letter(id, made, id_of_send, at) {
             Sent::Done => {}
             Sent::Pending => pending.add(0),
-            Sent::Refused(why) => unsent = Some(Unsent::Refused(why)),
+            Sent::Refused(why) => shares.fail(0, Unsent::Refused(why)),
         }
-        self.keep(id, Held::Letter(dead), pending, unsent, at);
+        self.keep(id, Held::Letter(dead), pending, shares, at);
     }
 
     /// Terminates a message whose letter is in its place; else the letter is sent again after a delay.
@@ -351,7 +380,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         &mut self,
         id: HandlerId,
         mut dead: Letter,
-        unsent: Option<Unsent>,
+        unsent: Option<&Unsent>,
         at: Instant,
     ) {
         let handler = &self.handlers[id.index()];
@@ -393,9 +422,4 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         }
         self.transport.settle(id, message, outcome, at);
     }
-}
-
-/// What abandoning a message counts as.
-fn abandoned() -> Fault {
-    Fault::new(FaultKind::Abandoned, "the guest abandoned it")
 }

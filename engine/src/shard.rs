@@ -230,7 +230,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         if call.way == Way::Fiber {
             messages.iter_mut().for_each(Message::detach);
         }
-        call.outbox.open(handler.outbox, count);
+        call.outbox.open(handler.outbox);
         let started = self.guest.start(call, now);
         if let Started::NoSlot(call) = started {
             self.no_slot = true;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use wasmtime::{Result, ensure, format_err};
 
 use super::child::Service;
+use super::echo::BATCHES_PACKED;
 use super::table::{Measured, Side};
 use crate::clock;
 use crate::cores::{Place, go};
@@ -52,6 +53,10 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
     ];
     for batch in BATCHES {
         all.push((format!("ours, {batch} a call"), "consume-ours", batch));
+    }
+    for batch in BATCHES_PACKED {
+        let name = format!("ours, contract 3, {batch} a call");
+        all.push((name, "consume-ours-3", batch));
     }
     all.retain(|(name, ..)| name.contains(filter));
     let mut stored = MESSAGES - 1;

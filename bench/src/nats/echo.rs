@@ -15,6 +15,8 @@ pub(super) const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1_000);
 /// Messages a call that ours is measured with.
 pub(super) const BATCHES: [u64; 3] = [64, 256, 1_024];
+/// The same with contract 3.
+pub(super) const BATCHES_PACKED: [u64; 2] = [256, 1_024];
 
 /// One side: its service and its load.
 struct Pair {
@@ -37,6 +39,10 @@ pub(super) fn measure(address: &str, head: bool, filter: &str) -> Result<Vec<Sid
     pair("native", "echo-native", "echo.native", 0)?;
     for batch in BATCHES {
         pair(&format!("ours, {batch} a call"), "echo-ours", "echo", batch)?;
+    }
+    for batch in BATCHES_PACKED {
+        let name = format!("ours, contract 3, {batch} a call");
+        pair(&name, "echo-ours-3", "batch-echo", batch)?;
     }
     let mut sides: Vec<Side> = pairs.iter().map(|p| Side::new(&p.0)).collect();
     for round in 0..=ROUNDS {

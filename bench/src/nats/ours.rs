@@ -31,10 +31,15 @@ fn start(address: &str, guest: Guest, source: NatsSource, batch: usize) -> Resul
         wall_deadline: PATIENCE,
         ..HandlerLimits::default()
     };
+    let named = guest.is_batch() && matches!(source, NatsSource::Core { .. });
     let handler = HandlerConfig::file(guest.name(), guest.path())
         .limits(limits)
         .grants(Grants::all())
         .nats(source);
+    let handler = match named {
+        true => handler.subject(guest.name()),
+        false => handler,
+    };
     let mut config = EngineConfig::new().shards(1).handler(handler);
     let urls = ServerUrl::parse_list(address).context("the server's address")?;
     config.nats = Some(NatsConfig::new(urls));
@@ -42,17 +47,23 @@ fn start(address: &str, guest: Guest, source: NatsSource, batch: usize) -> Resul
 }
 
 /// Answers requests until the engine is stopped.
-pub(super) fn echo(address: &str, batch: usize, ready: Ready) -> Result<Engine> {
+pub(super) fn echo(address: &str, guest: Guest, batch: usize, ready: Ready) -> Result<Engine> {
     let queue = Some("q".to_owned());
-    let engine = start(address, Guest::Echo, NatsSource::Core { queue }, batch)?;
+    let engine = start(address, guest, NatsSource::Core { queue }, batch)?;
     ready.is();
     Ok(engine)
 }
 
 /// Consumes and acks until the engine is stopped.
-pub(super) fn consume(address: &str, durable: &str, batch: usize, ready: Ready) -> Result<Engine> {
+pub(super) fn consume(
+    address: &str,
+    durable: &str,
+    guest: Guest,
+    batch: usize,
+    ready: Ready,
+) -> Result<Engine> {
     let source = NatsSource::Stream(StreamSource::existing(STREAM, durable));
-    let engine = start(address, Guest::Counter, source, batch)?;
+    let engine = start(address, guest, source, batch)?;
     ready.is();
     Ok(engine)
 }

@@ -14,6 +14,7 @@ use wasmtime::{Result, bail};
 
 use super::{bare, native, ours};
 use crate::cores::{Place, go};
+use crate::guest::Guest;
 
 /// The first argument of a process that has a role.
 pub const ROLE: &str = "nats-role";
@@ -46,8 +47,16 @@ pub fn play(arguments: &[String]) -> Result<()> {
     }
     let handled = Arc::new(AtomicU64::new(0));
     let engine = match role {
-        "echo-ours" => Some(ours::echo(&address, most, Ready)?),
-        "consume-ours" => Some(ours::consume(&address, &name, most, Ready)?),
+        "echo-ours" => Some(ours::echo(&address, Guest::Echo, most, Ready)?),
+        "echo-ours-3" => Some(ours::echo(&address, Guest::BatchEcho, most, Ready)?),
+        "consume-ours" => Some(ours::consume(&address, &name, Guest::Counter, most, Ready)?),
+        "consume-ours-3" => Some(ours::consume(
+            &address,
+            &name,
+            Guest::BatchCounter,
+            most,
+            Ready,
+        )?),
         _ => None,
     };
     let (count, messages) = (Arc::clone(&handled), most as u64);

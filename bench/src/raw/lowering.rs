@@ -14,6 +14,31 @@ pub(super) struct RawMessage {
     pub(super) id: u64,
     /// Metadata beside subject and id, as many for each.
     pub(super) more: &'static [(&'static str, &'static str)],
+    /// For contract 3: subject, reply subject, headers and payload one behind the other, and how long each is.
+    pub(super) frame: Vec<u8>,
+    pub(super) lens: [u32; 4],
+}
+
+impl RawMessage {
+    /// A message with this metadata.
+    pub(super) fn new(
+        subject: &str,
+        data: Vec<u8>,
+        id: u64,
+        more: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let line = |(key, value): &(&str, &str)| format!("{key}: {value}\r\n");
+        let headers: String = more.iter().map(line).collect();
+        let parts = [subject.as_bytes(), b"", headers.as_bytes(), &data];
+        Self {
+            frame: parts.concat(),
+            lens: parts.map(|part| part.len() as u32),
+            subject: subject.to_owned(),
+            data,
+            id,
+            more,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]

@@ -1,6 +1,7 @@
 //! The baseline: a loop that makes a store and an instance, calls it with a batch and drops both. No engine around it.
 
 mod lowering;
+mod packed;
 mod pool;
 
 use std::time::{Duration, Instant};
@@ -12,9 +13,10 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store, StoreContextMut, ensure};
 
 use self::lowering::{GuestMessage, RawMessage, WitMessage, lowered};
+use self::packed::{Answer as Answer3, Packed, failed, take};
 pub use self::pool::Allocator;
 use crate::clock::{self, THIS_THREAD, on_core};
-use crate::guest::{Guest, PAYLOAD_BYTES};
+use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 
 /// Calls between two looks at the clock.
 const CALLS_A_LOOK: u64 = 64;
@@ -39,6 +41,8 @@ pub struct RawLoop {
     pre: InstancePre<Sent>,
     handler: ComponentExportIndex,
     batch: Vec<RawMessage>,
+    /// Where contract 3 lays its batch out; none for contract 1.
+    packed: Option<Packed>,
     sends: u64,
     sent: Sent,
 }
@@ -91,25 +95,28 @@ impl RawLoop {
     pub fn new(guest: Guest, allocator: Allocator, batch: usize) -> Result<Self> {
         let engine = allocator.engine()?;
         let component = Component::from_file(&engine, guest.path())?;
-        let interface = format!("wasi:messaging/messaging-guest{VERSION}");
+        let (interface, function) = match guest.is_batch() {
+            true => ("millpond:batch/handler@0.1.0".to_owned(), "handle"),
+            false => (
+                format!("wasi:messaging/messaging-guest{VERSION}"),
+                "handler",
+            ),
+        };
         let interface = component
             .get_export_index(None, &interface)
             .context("no interface")?;
         let handler = component
-            .get_export_index(Some(&interface), "handler")
+            .get_export_index(Some(&interface), function)
             .context("no handler")?;
         let pre = linker(&engine)?.instantiate_pre(&component)?;
-        let message = |id| RawMessage {
-            subject: guest.name().to_owned(),
-            data: vec![b'x'; PAYLOAD_BYTES],
-            id,
-            more: &[],
-        };
+        let more: &[_] = if guest.is_batch() { &[HEADER] } else { &[] };
+        let message = |id| RawMessage::new(guest.name(), vec![b'x'; PAYLOAD_BYTES], id, more);
         Ok(Self {
             engine,
             pre,
             handler,
             batch: (1..=batch as u64).map(message).collect(),
+            packed: guest.is_batch().then(Packed::default),
             sends: guest.sends() * batch as u64,
             sent: Sent::default(),
         })
@@ -199,10 +206,18 @@ impl RawLoop {
     }
 
     fn call(
-        &self,
+        &mut self,
         store: &mut Store<Sent>,
         instance: &wasmtime::component::Instance,
     ) -> Result<()> {
+        if let Some(packed) = &mut self.packed {
+            let func = instance.get_typed_func::<(&[u8], &[u32]), (Result<Answer3, String>,)>(
+                &mut *store,
+                self.handler,
+            )?;
+            let (answer,) = func.call(&mut *store, packed.fill(&self.batch))?;
+            return take(store, &answer.map_err(|reason| failed(&reason))?);
+        }
         let func = instance
             .get_typed_func::<(&[WitMessage<'_>],), (Result<(), Resource<Error>>,)>(
                 &mut *store,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
+use super::contract::batch::{self, packed::Packed};
 use super::contract::messaging::{self, Handles, Resources, Returned};
 use super::contract::{Exports, incoming, wasmcloud};
 use super::host::Host;
@@ -59,8 +60,14 @@ pub(crate) fn empty_outbox() -> Box<Outbox> {
     }))
 }
 
-/// Calls a handler on this stack, for a slice at most.
-pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<Outbox>) -> Done {
+/// Calls a handler on this stack, for a slice at most. A contract that lays its batch out does so in `packed`.
+pub(crate) fn direct(
+    kind: &Kind,
+    ready: Ready,
+    batch: &Arc<Batch>,
+    outbox: Box<Outbox>,
+    packed: &mut Packed,
+) -> Done {
     let Ready {
         mut store,
         instance,
@@ -69,6 +76,7 @@ pub(crate) fn direct(kind: &Kind, ready: Ready, batch: &Arc<Batch>, outbox: Box<
     store.set_epoch_deadline(kind.bounds.call);
     let messages = &batch.messages;
     let returned = match kind.loaded.exports {
+        Exports::Batch(export) => batch::handle(&mut store, &instance, export, messages, packed),
         Exports::Handles(exports) => {
             messaging::handle::<Handles>(&mut store, &instance, exports, messages)
         }
@@ -100,6 +108,9 @@ pub(crate) fn on_fiber(
     Box::pin(async move {
         let messages = &batch.messages;
         let returned = match exports {
+            Exports::Batch(export) => {
+                batch::handle_async(&mut store, &instance, export, messages).await
+            }
             Exports::Handles(exports) => {
                 messaging::handle_async::<Handles>(&mut store, &instance, exports, messages).await
             }

@@ -58,7 +58,7 @@ impl Loaded {
         let bytes = read(&handler.source).map_err(at)?;
         let digest = digest(&bytes);
         let component = compiled(engine, cache, &bytes, &digest).map_err(at)?;
-        let linked = Self::link(engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
+        let linked = Self::link(engine, &component, handler).map_err(at)?;
         Ok(Self {
             digest: digest.into(),
             ..linked
@@ -68,14 +68,15 @@ impl Loaded {
     fn link(
         engine: &Engine,
         component: &Component,
-        memory_bytes_max: usize,
+        handler: &HandlerConfig,
     ) -> Result<Self, ComponentError> {
+        let memory_bytes_max = handler.limits.memory_bytes_max;
         let required = component.resources_required().ok_or_else(|| {
             ComponentError::Invalid(
                 "it imports core modules, so what it needs can't be known".into(),
             )
         })?;
-        let contract = Contract::detect(component).ok_or_else(|| no_contract(engine, component))?;
+        let contract = contract(engine, component, handler.contract)?;
         let exports = contract
             .exports(component)
             .ok_or_else(|| no_contract(engine, component))?;
@@ -192,13 +193,32 @@ fn refused(error: &wasmtime::Error) -> ComponentError {
     }
 }
 
+/// The contract that a component is called by: the one that is wanted, or else the first that it has.
+fn contract(
+    engine: &Engine,
+    component: &Component,
+    wanted: Option<Contract>,
+) -> Result<Contract, ComponentError> {
+    match wanted {
+        None => Contract::detect(component).ok_or_else(|| no_contract(engine, component)),
+        Some(wanted) if wanted.is_in(component) => Ok(wanted),
+        Some(wanted) => Err(ComponentError::OtherContract {
+            wanted: wanted.interface(),
+            exports: exported(engine, component),
+        }),
+    }
+}
+
+fn exported(engine: &Engine, component: &Component) -> Vec<String> {
+    let ty = component.component_type();
+    ty.exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
 fn no_contract(engine: &Engine, component: &Component) -> ComponentError {
     ComponentError::NoContract {
-        exports: component
-            .component_type()
-            .exports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect(),
+        exports: exported(engine, component),
         known: Contract::ALL.map(Contract::interface).join(", "),
     }
 }
@@ -224,8 +244,10 @@ fn missing_import(
 /// What a component is, for a person: see [`inspect`].
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// Its contract.
+    /// The contract that it is called by.
     pub contract: Contract,
+    /// All that it exports.
+    pub contracts: Vec<Contract>,
     /// Its imports.
     pub imports: Vec<Import>,
     /// How it is called as long as its calls end within their slice: on a fiber if it imports something that waits.
@@ -253,7 +275,7 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
     };
     let bytes = read(&handler.source).map_err(at)?;
     let component = compile(&engine, &bytes).map_err(at)?;
-    let loaded = Loaded::link(&engine, &component, handler.limits.memory_bytes_max).map_err(at)?;
+    let loaded = Loaded::link(&engine, &component, handler).map_err(at)?;
     let imports = component
         .component_type()
         .imports(&engine)
@@ -262,6 +284,7 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
     let invalid = |error: wasmtime::Error| at(ComponentError::Invalid(format!("{error:#}")));
     Ok(Inspection {
         contract: loaded.contract,
+        contracts: Contract::all_in(&component),
         imports,
         way: loaded.way,
         memories: loaded.memories,

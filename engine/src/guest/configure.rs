@@ -9,7 +9,7 @@ use wasmtime::Engine;
 use super::Kind;
 use super::call::outcome;
 use super::contract::messaging::{self, Handles, Resources};
-use super::contract::{Exports, incoming, wasmcloud};
+use super::contract::{Exports, batch, incoming, wasmcloud};
 use super::pond::{self, Ready};
 use super::suspended::slice;
 use super::wait::Wait;
@@ -56,6 +56,7 @@ fn running(kind: &Kind, ready: Ready, wait: &Arc<Wait>) -> Configuring {
     let exports = kind.loaded.exports;
     Box::pin(async move {
         let returned = match exports {
+            Exports::Batch(export) => batch::configure(&mut store, &instance, export),
             Exports::Handles(exports) => {
                 messaging::configure::<Handles>(&mut store, &instance, exports).await
             }

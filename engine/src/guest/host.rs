@@ -330,7 +330,8 @@ impl Host {
     pub(crate) fn settle(&mut self, message: &LiftedMessage, mark: Mark) -> Result<(), CallError> {
         let name = match mark {
             Mark::Completed => "complete-message",
-            Mark::Abandoned => "abandon-message",
+            Mark::Abandoned { .. } => "abandon-message",
+            Mark::Terminated => "terminate",
         };
         let batch = Arc::clone(&self.running(name)?.batch);
         let outbox = self.outbox(name)?;
@@ -483,13 +484,13 @@ mod tests {
             .collect()
     }
 
-    fn outbox(messages: usize) -> Outbox {
+    fn outbox() -> Outbox {
         let bound = OutboxBound {
             messages_max: 1,
             bytes_max: 1,
         };
         let mut outbox = Outbox::new(bound);
-        outbox.open(bound, messages);
+        outbox.open(bound);
         outbox
     }
 
@@ -507,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_message_is_recognised_by_id_then_as_a_whole_then_by_data() {
-        let (batch, mut o) = (batch(&["x", "x", "y"]), outbox(3));
+        let (batch, mut o) = (batch(&["x", "x", "y"]), outbox());
         let by_id = given(
             "anything",
             Some(&[("channel", "s"), ("id", "0000000000000002")]),
@@ -527,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_foreign_or_settled_message_is_an_error() {
-        let (batch, mut o) = (batch(&["x"]), outbox(1));
+        let (batch, mut o) = (batch(&["x"]), outbox());
         assert!(
             find(&batch, &o, &given("z", None))
                 .unwrap_err()
@@ -539,7 +540,7 @@ mod tests {
                 .unwrap_err()
                 .contains("not one of this call")
         );
-        o.set_mark(0, Mark::Abandoned);
+        o.set_mark(0, Mark::Abandoned { delay_ms: 0 });
         assert!(
             find(&batch, &o, &given("x", None))
                 .unwrap_err()
@@ -607,7 +608,7 @@ mod tests {
                 messages: vec![asked],
                 ..Batch::default()
             };
-            host.begin(Arc::new(batch), Box::new(outbox(1)));
+            host.begin(Arc::new(batch), Box::new(outbox()));
             assert_eq!(host.grants_reply_to(subject).is_ok(), allowed, "{subject}");
             let may_send = subject != "mine.a" && allowed;
             assert_eq!(host.grants_send(subject).is_ok(), may_send, "{subject}");

@@ -29,6 +29,7 @@ pub(crate) use self::runtime::machine_memory;
 
 use self::cache::Cache;
 use self::component::Loaded;
+use self::contract::batch::packed::Packed;
 use self::deadline::{Bounds, Pace};
 use self::host::{Host, Profile};
 use self::pond::{Pond, Ready, Taken};
@@ -139,6 +140,7 @@ impl Guests {
         let calls = Calls::new(kinds.len(), limits.suspended_calls_max, each_max);
         ShardGuests {
             kinds,
+            packed: Packed::default(),
             pond,
             calls,
             shell,
@@ -204,6 +206,8 @@ impl Kind {
 /// All guests of one shard.
 pub(crate) struct ShardGuests {
     kinds: Vec<Kind>,
+    /// Where batches are laid out for direct calls.
+    packed: Packed,
     pond: Pond,
     calls: Calls,
     shell: Shell,
@@ -213,7 +217,7 @@ impl ShardGuests {
     /// Calls an instance on this stack. Reads the clock once, at the end.
     fn call(&mut self, call: Call, ready: Ready, now: Instant) -> Started {
         let kind = &self.kinds[call.handler.index()];
-        let mut done = call::direct(kind, ready, &call.batch, call.outbox);
+        let mut done = call::direct(kind, ready, &call.batch, call.outbox, &mut self.packed);
         let at = (self.shell.clock)();
         let overran = kind.bounds.sliced && done.interrupted();
         self.pond.put_used(done.used);
@@ -310,6 +314,9 @@ impl Guest for ShardGuests {
 /// The fault that an error of Wasmtime is: `denied` says whether the instance was refused memory before.
 fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
     use wasmtime::Trap;
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.clone();
+    }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Fault::new(FaultKind::Guest, format!("exited with status {}", exit.0));
     }
@@ -330,9 +337,9 @@ impl Guests {
         self.loaded[id.index()].wasi
     }
 
-    /// Whether a call of this handler has one message, by its component's contract.
-    pub(crate) fn has_one_message(&self, id: HandlerId) -> bool {
-        self.loaded[id.index()].contract.has_one_message()
+    /// This handler's contract.
+    pub(crate) fn contract(&self, id: HandlerId) -> Contract {
+        self.loaded[id.index()].contract
     }
 
     /// SHA-256 of this handler's component.

@@ -315,11 +315,11 @@ impl Transport for ScriptedBroker {
         inputs: &[Message],
         _: u64,
         outbox: &Outbox,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         assert!(outbox.len() > 0, "what sends nothing is not released");
         let now = self.world.borrow().now;
         if now >= self.calm || !self.rng.chance(self.network.releases_refused) {
-            return Ok(());
+            return Ok(false);
         }
         let ledger = &mut self.world.borrow_mut().ledger;
         ledger.release_refused(inputs, now);

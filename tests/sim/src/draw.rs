@@ -79,6 +79,7 @@ fn plan(index: u64, rng: &mut Rng) -> Plan {
         slow_factor: rng.pick(&[3, 30]),
         cold: rng.pick(&[Duration::ZERO, MILLI]),
         waits: rng.chance(300),
+        attributes: rng.chance(400),
     };
     Plan { setup, profile }
 }

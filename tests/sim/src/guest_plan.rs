@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::guest::ScriptedGuest;
-use crate::message::{Format, Message};
+use crate::message::{Format, Layout, Message, Span};
 use crate::outbox::{GuestConfiguration, Mark, Outbox};
 use crate::outcome::FaultKind;
 use crate::scenario::{OUT_PLAIN, Script};
@@ -40,6 +40,9 @@ pub(crate) struct Course {
     pub(crate) updates: bool,
     /// Messages that it comes to, the one included that ends it.
     pub(crate) met: usize,
+    /// Whether it says which message each send is for; and then the bytes of all.
+    pub(crate) attributes: bool,
+    arena: Vec<u8>,
 }
 
 impl Course {
@@ -85,6 +88,8 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         marks: vec![None; call.batch.messages.len()],
         updates: false,
         met: 0,
+        attributes: profile.attributes,
+        arena: Vec::new(),
     };
     let factor = factor(guest, profile.noise, profile.slow, profile.slow_factor);
     let scaled = |time: Duration| Duration::from_nanos((time.as_nanos() as f64 * factor) as u64);
@@ -107,16 +112,26 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
             course.steps.push_back(Step::Wait(wait));
             course.run(scaled(profile.per_message));
         }
-        effects(&mut course, &mut call.outbox, script, message, number);
+        let made = Made {
+            message,
+            place,
+            call: number,
+        };
+        // As a contract has it whose answer says all at once: what is sent for a message that comes again is left out.
+        let left_out = profile.attributes && script.abandons > met;
+        effects(&mut course, &mut call.outbox, script, &made, left_out);
         if script.faults > met
             && let Some(kind) = script.fault
         {
-            fail(&mut course, &mut call.outbox, kind, message, number);
+            fail(&mut course, &mut call.outbox, kind, &made);
         }
         if course.verdict().is_err() {
             break;
         }
         settle(&mut course, &mut call.outbox, script, place, met);
+    }
+    if course.attributes {
+        call.outbox.put_frames(&course.arena);
     }
     course
 }
@@ -131,25 +146,33 @@ fn factor(guest: &mut ScriptedGuest, noise: u32, slow: u32, slow_factor: u32) ->
     }
 }
 
+/// Who makes a guest send.
+struct Made<'a> {
+    message: &'a Message,
+    /// Its place in the call.
+    place: usize,
+    call: u64,
+}
+
 /// What a message makes the guest hold.
 fn effects(
     course: &mut Course,
     outbox: &mut Outbox,
     script: &Script,
-    message: &Message,
-    number: u64,
+    made: &Made<'_>,
+    left_out: bool,
 ) {
-    if script.rewinds {
+    if script.rewinds && !course.attributes {
         let before = outbox.checkpoint();
         let lost = outbox.draft(OUT_PLAIN).payload(b"taken back", Format::Raw);
         outbox.rewind(before);
         fails_if_full(course, lost.is_err());
     }
-    for subject in &script.sends {
-        send(course, outbox, subject, message, number);
+    for subject in script.sends.iter().filter(|_| !left_out) {
+        send(course, outbox, subject, made);
     }
     if script.updates {
-        let extensions = vec![("call".to_owned(), number.to_string())];
+        let extensions = vec![("call".to_owned(), made.call.to_string())];
         outbox.set_update(GuestConfiguration {
             channels: Vec::new(),
             extensions,
@@ -158,12 +181,15 @@ fn effects(
     }
 }
 
-fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, message: &Message, number: u64) {
+fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, made: &Made<'_>) {
     let origin = Origin {
-        call: number,
+        call: made.call,
         index: course.sends,
-        input: message.id,
+        input: made.message.id,
     };
+    if course.attributes {
+        return send_for(course, outbox, subject, &origin.encode(), made.place);
+    }
     let mut draft = outbox.draft(subject);
     draft.header("Input", "yes").expect("a good header");
     let full = draft.payload(&origin.encode(), Format::Raw).is_err();
@@ -171,18 +197,41 @@ fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, message: &Messa
     fails_if_full(course, full);
 }
 
+/// Holds a send as one of the message at this place.
+fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[u8], place: usize) {
+    let arena = &mut course.arena;
+    let mut put = |bytes: &[u8]| {
+        let start = arena.len();
+        arena.extend_from_slice(bytes);
+        Span::since(start, arena.len())
+    };
+    let layout = Layout {
+        subject: put(subject.as_bytes()),
+        headers: put(b"Input: yes\r\n"),
+        payload: put(payload),
+        ..Layout::default()
+    };
+    let bound = outbox.bound();
+    if course.sends as usize >= bound.messages_max || arena.len() > bound.bytes_max {
+        outbox.set_overflowed();
+        return fails_if_full(course, true);
+    }
+    outbox.hold_for(place as u32, layout);
+    course.sends += 1;
+}
+
 fn fails_if_full(course: &mut Course, full: bool) {
     course.overflowed |= full;
 }
 
 /// What a poisonous message does.
-fn fail(course: &mut Course, outbox: &mut Outbox, kind: FaultKind, message: &Message, number: u64) {
+fn fail(course: &mut Course, outbox: &mut Outbox, kind: FaultKind, made: &Made<'_>) {
     match kind {
         FaultKind::Deadline => course.run(ENDLESS),
         FaultKind::Outbox => {
             // It goes on as if nothing were wrong: that the call fails is the shard's to see.
             while !course.overflowed && course.sends < 2_000 {
-                send(course, outbox, OUT_PLAIN, message, number);
+                send(course, outbox, OUT_PLAIN, made);
             }
             return;
         }
@@ -194,7 +243,7 @@ fn fail(course: &mut Course, outbox: &mut Outbox, kind: FaultKind, message: &Mes
 /// What the guest says of a message.
 fn settle(course: &mut Course, outbox: &mut Outbox, script: &Script, place: usize, met: u32) {
     let mark = match script {
-        Script { abandons, .. } if *abandons > met => Mark::Abandoned,
+        Script { abandons, .. } if *abandons > met => Mark::Abandoned { delay_ms: 0 },
         Script {
             completes: true, ..
         } => Mark::Completed,

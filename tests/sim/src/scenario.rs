@@ -77,6 +77,8 @@ pub(crate) struct Profile {
     pub(crate) cold: Duration,
     /// Whether its component imports something that waits.
     pub(crate) waits: bool,
+    /// Whether it says which message each send is for.
+    pub(crate) attributes: bool,
 }
 
 /// How the guests' machine behaves.

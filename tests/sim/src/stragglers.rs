@@ -79,6 +79,7 @@ fn plan(index: usize, linger: Duration) -> Plan {
         slow_factor: 1,
         cold: Duration::ZERO,
         waits: false,
+        attributes: false,
     };
     Plan { setup, profile }
 }

@@ -34,6 +34,8 @@ tally! {
     messages
     /// Calls.
     calls
+    /// Calls of which some sends failed and it was known whose they were.
+    attributed
     /// Calls that failed.
     faults
     /// Batches that failed and were or could not be split.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Size;
-use crate::config::file::{EngineKeys, Flags, HandlerKeys, NatsKeys, SpreadKey};
+use crate::config::file::{ContractKey, EngineKeys, Flags, HandlerKeys, NatsKeys, SpreadKey};
 use crate::units::parse_size;
 
 /// The exit codes, for `--help`; `exit::Exit` has the same.
@@ -231,6 +231,10 @@ pub(crate) struct InspectArguments {
     /// The component's file
     #[arg(value_name = "COMPONENT")]
     pub(crate) component: PathBuf,
+    /// The interface that it is called by, if it exports several, such as `millpond:batch/handler@0.1.0`
+    /// [default: the first that it exports, in the order of their cost a message]
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) contract: Option<ContractKey>,
     /// Memory that an instance may have, such as 16MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory_max: Option<u64>,

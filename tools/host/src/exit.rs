@@ -154,6 +154,9 @@ fn component_remedy(cause: &ComponentError) -> Option<&'static str> {
         ComponentError::Invalid(_) => {
             "give the file that a component toolchain wrote, such as `cargo build --target wasm32-wasip2`"
         }
+        ComponentError::OtherContract { .. } => {
+            "leave the contract out, or name one that the component exports; `millpond inspect` says which"
+        }
         ComponentError::NoContract { .. } => "build it for one of the known contracts",
         ComponentError::Import { .. } => {
             "build it without this import: a handler may import what its contract has, and WASI 0.2"

@@ -14,6 +14,9 @@ use crate::units::size;
 pub(crate) fn inspect(arguments: &InspectArguments) -> anyhow::Result<Exit> {
     let path = &arguments.component;
     let mut handler = HandlerConfig::file("component", path);
+    if let Some(contract) = arguments.contract {
+        handler = handler.contract(contract.0);
+    }
     if let Some(bytes) = arguments.memory_max {
         handler.limits.memory_bytes_max = usize::try_from(bytes)?;
     }
@@ -70,6 +73,7 @@ fn object(path: &Path, inspection: &Inspection) -> Value {
         "component": path,
         "usable": true,
         "contract": inspection.contract.interface(),
+        "contracts": inspection.contracts.iter().map(|c| c.interface()).collect::<Vec<_>>(),
         "imports": inspection.imports.iter().map(import).collect::<Vec<_>>(),
         "way": way(inspection.way),
         "delivery": DELIVERY.map(|(from, level, why)| json!({ "from": from, "level": level, "meaning": why })),
@@ -89,8 +93,15 @@ fn table(path: &Path, inspection: &Inspection) -> String {
         1 => "1 memory".to_owned(),
         n => format!("{n} memories"),
     };
+    let others = inspection
+        .contracts
+        .iter()
+        .filter(|c| **c != inspection.contract);
+    let others: String = others
+        .map(|c| format!("\n           also {} (--contract)", c.interface()))
+        .collect();
     let mut text = format!(
-        "component  {}\ncontract   {}\ncalled     {}: {why}\nmemory     {memories}, {} at most when new\nsize       {}, {} compiled\n",
+        "component  {}\ncontract   {}{others}\ncalled     {}: {why}\nmemory     {memories}, {} at most when new\nsize       {}, {} compiled\n",
         path.display(),
         inspection.contract.interface(),
         way(inspection.way),

@@ -19,22 +19,27 @@ pub(super) const SEND_BYTES: usize = 192;
 pub(super) const ATOMIC_SEND_BYTES: usize = 1_536;
 
 impl NatsTransport {
-    /// The release of what a call on these inputs sent begins. What can never leave is the error.
+    /// The release of what a call on these inputs sent begins. What can never leave is the error; else whether the sends of several
+    /// inputs are one atomic batch.
     pub(super) fn may_release(
         &mut self,
         from: HandlerId,
         inputs: &[Message],
         release: u64,
         outbox: &Outbox,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let mut atomic = None;
         if let Take::Stream(stream) = &self.desk.handlers[from.index()]
             && stream.level == DeliveryLevel::EffectivelyOnce
         {
-            assert!(inputs.len() == 1, "its calls have one message each");
+            let runs = outbox.runs();
+            assert!(
+                inputs.len() == 1 || !runs.is_empty(),
+                "a call has one message, or it is known which send is for which"
+            );
             let (name, seed) = (&stream.wanted.handler, self.desk.seed);
             let sends = outbox.len();
-            atomic = Atomic::of(&inputs[0], name, &stream.bound, release, sends, seed);
+            atomic = Atomic::of((inputs, runs), name, &stream.bound, release, sends, seed);
         }
         self.desk.no_room = false;
         if self.connection.is_live() {
@@ -51,8 +56,9 @@ impl NatsTransport {
                 self.can_leave(from, outbox)?;
             }
         }
+        let joint = atomic.as_ref().is_some_and(Atomic::has_several);
         self.desk.atomic = atomic;
-        Ok(())
+        Ok(joint)
     }
 
     /// Whether each of these sends is within what the server takes: nearly always seen from the sum of all.

@@ -107,17 +107,19 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
 }
 
 /// Sets what a source asks of a handler's limits. Of a stream's the sends of a call can all wait for their confirmation at once. At
-/// effectively-once a call has one message, since these contracts don't say which message a send is for, and its sends fit one
-/// atomic batch.
-pub(crate) fn fit_limits(handler: &mut HandlerConfig) {
+/// effectively-once a call's sends fit one atomic batch, and a call has one message, unless its guest says which message each send is
+/// for.
+pub(crate) fn fit_limits(handler: &mut HandlerConfig, attributes_sends: bool) {
     let Some(NatsSource::Stream(stream)) = &handler.nats else {
         return;
     };
     let limits = &mut handler.limits;
     let mut sends_max = CONFIRMS_MAX;
     if stream.delivery == DeliveryLevel::EffectivelyOnce {
-        limits.batch_messages_max = 1;
         sends_max = BATCH_MESSAGES_MAX;
+        if !attributes_sends {
+            limits.batch_messages_max = 1;
+        }
     }
     limits.outbox_messages_max = limits.outbox_messages_max.min(sends_max);
 }

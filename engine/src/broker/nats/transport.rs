@@ -369,11 +369,9 @@ impl NatsTransport {
         }
         let live = self.connection.is_live() && !self.desk.no_room;
         let all = atomic.answer_to(id);
-        if live && atomic.reply.is_none() {
-            let opened = self.desk.confirms.open(all, now);
-            atomic.reply = opened.map(str::to_owned);
-        }
-        let Some(reply) = atomic.reply.clone().filter(|_| live) else {
+        let confirms = &mut self.desk.confirms;
+        let mut open = || atomic.reply(|| confirms.open(all, now).map(str::to_owned));
+        let Some(reply) = live.then(&mut open).flatten() else {
             atomic.broken = true;
             return self.unsent(id);
         };
@@ -392,7 +390,7 @@ impl NatsTransport {
             Ok(()) => Sent::Done,
             Err(fault) => {
                 atomic.broken = true;
-                self.desk.confirms.answered(&reply);
+                self.desk.confirms.answered(Atomic::opened(&reply).0);
                 match fault {
                     WriteError::Full { .. } => self.unsent(id),
                     fault => Sent::Refused(fault.to_string()),
@@ -495,10 +493,11 @@ impl Desk {
         if matches!(reply, PublishReply::Staged) {
             return;
         }
-        let Some(id) = self.confirms.answered(incoming.message.subject()) else {
+        let (subject, several) = Atomic::opened(incoming.message.subject());
+        let Some(id) = self.confirms.answered(subject) else {
             return;
         };
-        let result = stored(reply);
+        let result = stored(reply, several);
         self.reports.push_back(Report { id, result });
     }
 }
@@ -568,7 +567,7 @@ impl Transport for NatsTransport {
         inputs: &[Message],
         release: u64,
         outbox: &Outbox,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         self.may_release(from, inputs, release, outbox)
     }
 
@@ -688,10 +687,12 @@ fn request(asked: &Ask, bytes_max: Option<u64>) -> PullRequest {
 
 /// What an answer to a publish says. Only what would be refused again is the message's fault: what a full or missing stream, or a
 /// server without a leader, does not take, it may take later, and that is no attempt.
-fn stored(reply: PublishReply<'_>) -> Result<(), Unsent> {
+/// Of several inputs a known id says that one of them is done: each is handled again, alone.
+fn stored(reply: PublishReply<'_>, several: bool) -> Result<(), Unsent> {
     match reply {
         PublishReply::Stored(_) => Ok(()),
         PublishReply::Refused(error) => match error.verdict() {
+            Verdict::Done if several => Err(Unsent::Disconnected),
             Verdict::Done => Ok(()),
             Verdict::TryAgain => Err(Unsent::Disconnected),
             Verdict::Refused => Err(Unsent::Refused(error.description.into_owned())),

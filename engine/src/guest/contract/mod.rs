@@ -2,6 +2,7 @@
 //!
 //! One file a contract below this folder, none of which knows another; this one holds the list.
 
+pub(crate) mod batch;
 pub(crate) mod incoming;
 pub(crate) mod messaging;
 pub(crate) mod wasmcloud;
@@ -16,6 +17,8 @@ use crate::limits::{HELD_BYTES_MAX, REPLIES_BYTES_MAX};
 /// A contract in one of its revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contract {
+    /// `millpond:batch/handler@0.1.0`: a batch in two lists, and all that comes of it back in two.
+    Batch010,
     /// `wasi:messaging/messaging-guest` without a version (June 2023): clients and errors are `u32` handles.
     Messaging2023,
     /// `wasi:messaging/messaging-guest@0.1.0`: clients and errors are resources.
@@ -29,8 +32,9 @@ pub enum Contract {
 }
 
 impl Contract {
-    /// All, in the order in which a component is asked for them.
-    pub const ALL: [Self; 5] = [
+    /// All, in the order in which a component is asked for them: what a message costs least with comes first.
+    pub const ALL: [Self; 6] = [
+        Self::Batch010,
         Self::Messaging2023,
         Self::Messaging010,
         Self::Messaging020Draft,
@@ -42,6 +46,7 @@ impl Contract {
     #[must_use]
     pub fn interface(self) -> &'static str {
         match self {
+            Self::Batch010 => "millpond:batch/handler@0.1.0",
             Self::Messaging2023 => "wasi:messaging/messaging-guest",
             Self::Messaging010 => "wasi:messaging/messaging-guest@0.1.0",
             Self::Messaging020Draft => "wasi:messaging/messaging-guest@0.2.0-draft",
@@ -57,11 +62,33 @@ impl Contract {
             .map_or("", |(_, version)| version)
     }
 
-    /// Which contract a component has, from the names of its exports.
+    /// The contract whose interface has this name.
+    #[must_use]
+    pub fn named(interface: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.interface() == interface)
+    }
+
+    /// Whether its guests say which message each of their sends is for.
+    pub(crate) fn attributes_sends(self) -> bool {
+        self == Self::Batch010
+    }
+
+    /// Whether a component exports its interface.
+    pub(crate) fn is_in(self, component: &Component) -> bool {
+        component.get_export_index(None, self.interface()).is_some()
+    }
+
+    /// Which contract a component has, from the names of its exports: of several the first.
     pub(crate) fn detect(component: &Component) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.is_in(component))
+    }
+
+    /// All contracts that a component has, the one first that it is called by unless another is asked for.
+    pub(crate) fn all_in(component: &Component) -> Vec<Self> {
         Self::ALL
             .into_iter()
-            .find(|c| component.get_export_index(None, c.interface()).is_some())
+            .filter(|c| c.is_in(component))
+            .collect()
     }
 
     /// Whether a call has one message.
@@ -74,7 +101,9 @@ impl Contract {
         let bytes = match self {
             Self::Incoming020Draft => HELD_BYTES_MAX,
             Self::Wasmcloud020 => REPLIES_BYTES_MAX,
-            Self::Messaging2023 | Self::Messaging010 | Self::Messaging020Draft => 0,
+            Self::Batch010 | Self::Messaging2023 | Self::Messaging010 | Self::Messaging020Draft => {
+                0
+            }
         };
         bytes as u64
     }
@@ -87,6 +116,7 @@ impl Contract {
             component.get_export_index(Some(&instance), name)
         };
         match self {
+            Self::Batch010 => batch::Export::find(component, self.interface()).map(Exports::Batch),
             Self::Messaging2023 => messaging().map(Exports::Handles),
             Self::Messaging010 | Self::Messaging020Draft => messaging().map(Exports::Resources),
             Self::Incoming020Draft => one(incoming::EXPORT).map(Exports::Incoming),
@@ -97,6 +127,7 @@ impl Contract {
     /// Adds what a component of this contract may import to a linker.
     pub(crate) fn link(self, linker: &mut super::HostLinker) -> wasmtime::Result<()> {
         match self {
+            Self::Batch010 => Ok(()),
             Self::Messaging2023 => messaging::link::<Handles>(linker, self.version()),
             Self::Messaging010 | Self::Messaging020Draft => {
                 messaging::link::<Resources>(linker, self.version())
@@ -110,6 +141,8 @@ impl Contract {
 /// The functions that a component exports, by the way they are called.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exports {
+    /// Contract 3.
+    Batch(batch::Export),
     /// Contract 1, clients and errors being numbers.
     Handles(messaging::Exports),
     /// Contract 1, clients and errors being resources.

@@ -30,8 +30,10 @@ pub(crate) struct CallRecord {
     pub(crate) released: u32,
     /// Sends that are to be confirmed.
     pub(crate) pending: u32,
-    /// Why one of them failed: of several the first.
-    pub(crate) failure: Option<Failure>,
+    /// Whether it is known which message each of them is for.
+    pub(crate) attributes: bool,
+    /// Why some of them failed, and for which message each was: in the order in which that was found out.
+    pub(crate) failures: Vec<(u64, Failure)>,
     /// Whether its update must come.
     pub(crate) updates: bool,
     /// Which calls before it failed.
@@ -87,7 +89,8 @@ impl Ledger {
             sends: 0,
             released: 0,
             pending: 0,
-            failure: None,
+            attributes: false,
+            failures: Vec::new(),
             updates: false,
             history: 0,
             until: None,
@@ -315,6 +318,7 @@ impl Ledger {
         self.ended_well.push(number);
         let record = &mut self.calls[number as usize];
         (record.sends, record.updates) = (course.sends, course.updates);
+        record.attributes = course.attributes && course.sends > 0;
         let (ids, handler) = (record.ids.clone(), record.handler);
         let book = &mut self.books[handler.index()];
         record.until = Some(now + book.limits.confirm_wait_max);

@@ -29,7 +29,11 @@ pub(crate) struct Sendee {
 
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    Call(u64),
+    Call {
+        number: u64,
+        /// The message that it is for.
+        input: u64,
+    },
     Letter(u64),
 }
 
@@ -61,12 +65,13 @@ impl Ledger {
         self.check(self.calls[number as usize].ids.contains(&input), || {
             "a send of another call's input".into()
         });
-        self.keep_send(send, Whose::Call(number), matches!(sent, Sent::Pending));
+        let whose = Whose::Call { number, input };
+        self.keep_send(send, whose, matches!(sent, Sent::Pending));
         let record = &mut self.calls[number as usize];
         record.pending += u32::from(matches!(sent, Sent::Pending));
         if matches!(sent, Sent::Refused(_)) {
             self.tally.refusals += 1;
-            record.failure.get_or_insert(Failure::Refused);
+            record.failures.push((input, Failure::Refused));
         }
         if record.released < record.sends {
             return;
@@ -129,10 +134,10 @@ impl Ledger {
         };
         self.tally.refusals += u64::from(failure == Some(Failure::Refused));
         match sendee.whose {
-            Whose::Call(number) => {
+            Whose::Call { number, input } => {
                 let record = &mut self.calls[number as usize];
                 record.pending -= 1;
-                record.failure = record.failure.or(failure);
+                record.failures.extend(failure.map(|why| (input, why)));
                 if record.pending == 0 && record.released == record.sends {
                     self.close(number, now);
                 }
@@ -151,9 +156,16 @@ impl Ledger {
         let calls: Vec<u64> = self.open_calls.iter().copied().filter(late).collect();
         for number in calls {
             self.tally.overdue += 1;
+            let of = |whose: &Whose| match whose {
+                Whose::Call { number: n, input } if *n == number => Some(*input),
+                _ => None,
+            };
+            let late = self.sends.values().filter(|send| send.pending);
+            let lost: Vec<_> = late.filter_map(|send| of(&send.whose)).collect();
             let record = &mut self.calls[number as usize];
-            record.failure.get_or_insert(Failure::Lost);
-            self.forget(|whose| matches!(whose, Whose::Call(other) if *other == number));
+            let lost = lost.into_iter().map(|input| (input, Failure::Lost));
+            record.failures.extend(lost);
+            self.forget(|whose| of(whose).is_some());
             self.close(number, now);
         }
         let letters: Vec<u64> = self
@@ -188,7 +200,9 @@ impl Ledger {
     /// Everything is known of a call that ended well: what must become of its messages.
     pub(crate) fn resolve(&mut self, number: u64, now: Instant) {
         let record = &self.calls[number as usize];
-        let (handler, failure) = (record.handler, record.failure);
+        let (handler, attributes) = (record.handler, record.attributes);
+        let failures = record.failures.clone();
+        let first = failures.first().map(|(_, why)| *why);
         let inputs: Vec<_> = record
             .ids
             .iter()
@@ -198,17 +212,23 @@ impl Ledger {
         self.note(
             now,
             "resolved",
-            [number, u64::from(failure.is_none()), inputs.len() as u64],
+            [number, u64::from(first.is_none()), inputs.len() as u64],
         );
-        self.books[handler.index()].counts.unsent += u64::from(failure.is_some());
-        let alone = inputs.len() == 1;
+        self.books[handler.index()].counts.unsent += u64::from(first.is_some());
+        self.tally.attributed += u64::from(attributes && first.is_some());
+        let known = inputs.len() == 1 || attributes;
         for (id, mark) in inputs {
+            let mut own = failures.iter().filter(|(input, _)| *input == id);
+            let failure = match attributes {
+                true => own.next().map(|(_, why)| *why),
+                false => first,
+            };
             let state = match failure {
-                None if mark == Some(Mark::Abandoned) => {
+                None if matches!(mark, Some(Mark::Abandoned { .. })) => {
                     State::Resolved(Expect::Attempt(FaultKind::Abandoned))
                 }
                 None => State::Resolved(Expect::Ack),
-                Some(Failure::Refused) if alone => {
+                Some(Failure::Refused) if known => {
                     State::Resolved(Expect::Attempt(FaultKind::Refused))
                 }
                 Some(Failure::Refused) if self.ordered => State::Queued,

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use millpond::Contract;
 use serde::Deserialize;
 
 use super::limits::{EngineLimitKeys, HandlerLimitKeys};
@@ -64,6 +66,30 @@ pub(crate) enum DeliveryKey {
     AtLeastOnce,
     /// As that, and the sends of an input are one atomic batch that its stream takes once, within its duplicate window
     EffectivelyOnce,
+}
+
+/// A contract, by its interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ContractKey(pub(crate) Contract);
+
+impl FromStr for ContractKey {
+    type Err = String;
+
+    fn from_str(interface: &str) -> Result<Self, String> {
+        Contract::named(interface).map(Self).ok_or_else(|| {
+            let known = Contract::ALL.map(Contract::interface).join(", ");
+            format!("{interface:?} is no contract that is known here; known are {known}")
+        })
+    }
+}
+
+impl TryFrom<String> for ContractKey {
+    type Error = String;
+
+    fn try_from(interface: String) -> Result<Self, String> {
+        interface.parse()
+    }
 }
 
 keys! {
@@ -180,6 +206,10 @@ keys! {
         /// The component's file.
         #[arg(skip)]
         component: Option<PathBuf>,
+        /// The interface that the component is called by, if it exports several, such as `millpond:batch/handler@0.1.0`
+        /// [default: the first that it exports, in the order of their cost a message]
+        #[arg(long, value_name = "INTERFACE", conflicts_with = "config")]
+        contract: Option<ContractKey>,
         /// A subject or pattern that it takes, beside those that its guest's `configure` names; may be repeated
         #[arg(long = "subject", value_name = "SUBJECT", conflicts_with = "config")]
         subjects: Option<Vec<String>>,

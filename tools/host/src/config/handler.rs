@@ -54,6 +54,9 @@ pub(super) fn config(
     for subject in keys.subjects.iter().flatten() {
         handler = handler.subject(subject);
     }
+    if let Some(contract) = keys.contract {
+        handler = handler.contract(contract.0);
+    }
     if let Some(subject) = &keys.dead_letter {
         handler = handler.dead_letter(subject);
     }

@@ -152,6 +152,12 @@ const MORE: &[Row] = &[
         "\"other.wasm\"",
         "File(\"other.wasm\")",
     ),
+    (
+        "handler",
+        "contract",
+        "\"millpond:batch/handler@0.1.0\"",
+        "contract: Some(Batch010)",
+    ),
     ("handler", "any_broker", "true", "any_broker: true"),
     ("handler", "env", "{ A = \"b\" }", "env: [\"A\"]"),
     (

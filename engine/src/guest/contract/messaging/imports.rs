@@ -36,7 +36,7 @@ pub(crate) fn link<R: Revision>(linker: &mut HostLinker, version: &str) -> wasmt
     consumer.func_wrap(
         "abandon-message",
         |mut cx: Cx<'_>, (m,): (GuestMessage,)| {
-            let result = settle(&mut cx, &m, Mark::Abandoned);
+            let result = settle(&mut cx, &m, Mark::Abandoned { delay_ms: 0 });
             answer::<R, ()>(cx.data_mut(), result)
         },
     )?;

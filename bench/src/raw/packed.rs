@@ -1,0 +1,64 @@
+//! Contract 3 as the engine calls it: parts of messages laid out in two buffers that are used again, and an answer of two lists.
+
+use wasmtime::component::{ComponentType, Lift, WasmList};
+use wasmtime::{Result, Store, ensure, format_err};
+
+use super::{RawMessage, Sent};
+
+/// Numbers of a message on its way in, and of a send on its way out.
+const ROW: usize = 6;
+
+/// A batch as it is lowered.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    arena: Vec<u8>,
+    index: Vec<u32>,
+}
+
+impl Packed {
+    /// Lays out messages: of each one copy, as of one whose parts lie one behind the other.
+    pub(super) fn fill(&mut self, messages: &[RawMessage]) -> (&[u8], &[u32]) {
+        self.arena.clear();
+        self.index.clear();
+        for message in messages {
+            let start = self.arena.len() as u32;
+            let [subject, reply_to, headers, payload] = message.lens;
+            self.arena.extend_from_slice(&message.frame);
+            self.index
+                .extend_from_slice(&[start, subject, reply_to, headers, payload, 0]);
+        }
+        (&self.arena, &self.index)
+    }
+}
+
+/// What the guest gives back.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Answer {
+    arena: WasmList<u8>,
+    index: WasmList<u32>,
+}
+
+/// Keeps the bytes of what was sent, and sees that each send's parts are among them.
+pub(super) fn take(store: &mut Store<Sent>, answer: &Answer) -> Result<()> {
+    let mut sent = std::mem::take(store.data_mut());
+    let arena = answer.arena.as_le_slice(&*store);
+    let rows = answer
+        .index
+        .as_le_slice(&*store)
+        .get(1..)
+        .unwrap_or_default();
+    for row in rows.chunks_exact(ROW) {
+        let bytes: u64 = row[1..].iter().map(|number| u64::from(*number)).sum();
+        ensure!(bytes <= arena.len() as u64, "a send outside of its arena");
+        sent.messages += 1;
+    }
+    sent.bytes.extend_from_slice(arena);
+    *store.data_mut() = sent;
+    Ok(())
+}
+
+/// The error of a guest that returned one.
+pub(super) fn failed(reason: &str) -> wasmtime::Error {
+    format_err!("the guest returned an error: {reason}")
+}

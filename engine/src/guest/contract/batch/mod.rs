@@ -1,0 +1,151 @@
+//! Contract 3, `millpond:batch`: a batch in two lists, and all that its guest says and sends back in two. The call of its one function.
+
+pub(crate) mod packed;
+
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentType, Instance, Lift, TypedFunc, WasmList,
+};
+use wasmtime::error::Context as _;
+use wasmtime::{Error, Store};
+
+use self::packed::{Answer, Packed, Rights, read};
+use super::super::host::{CallError, Host};
+use super::messaging::Returned;
+use crate::message::Message;
+use crate::outbox::GuestConfiguration;
+use crate::subject::check_subject;
+
+/// Most characters of an error that a guest returns: a person reads it.
+const REASON_CHARS_MAX: usize = 1_024;
+
+/// The one export, found once a component.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Export(ComponentExportIndex);
+
+impl Export {
+    /// Finds it by name.
+    pub(crate) fn find(component: &Component, interface: &str) -> Option<Self> {
+        let instance = component.get_export_index(None, interface)?;
+        component
+            .get_export_index(Some(&instance), "handle")
+            .map(Self)
+    }
+}
+
+/// What a guest gives back. Nothing is copied by lifting it, only its places in the guest's memory are checked; Wasmtime lifts no
+/// more bytes than [`crate::limits::HOST_CALL_BYTES_MAX`].
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct WitAnswer {
+    arena: WasmList<u8>,
+    index: WasmList<u32>,
+}
+
+type Handle<'a> = TypedFunc<(&'a [u8], &'a [u32]), (Result<WitAnswer, String>,)>;
+
+/// Its configuration: none, since this contract's guests leave that to the host; once its function is known to be the contract's.
+pub(crate) fn configure(
+    store: &mut Store<Host>,
+    instance: &Instance,
+    export: Export,
+) -> Returned<GuestConfiguration> {
+    typed(store, instance, export)?;
+    Ok(Ok(GuestConfiguration::default()))
+}
+
+fn typed<'a>(
+    store: &mut Store<Host>,
+    instance: &Instance,
+    export: Export,
+) -> wasmtime::Result<Handle<'a>> {
+    let typed = instance.get_typed_func(store, export.0);
+    typed.context("a function has another type than its contract says")
+}
+
+/// Calls `handle` with a batch, on the caller's stack.
+pub(crate) fn handle(
+    store: &mut Store<Host>,
+    instance: &Instance,
+    export: Export,
+    batch: &[Message],
+    packed: &mut Packed,
+) -> Returned<()> {
+    let (arena, index) = packed.fill(batch).map_err(Error::new)?;
+    let (answer,) = typed(store, instance, export)?.call(&mut *store, (arena, index))?;
+    take(store, batch, answer)
+}
+
+/// Calls `handle` with a batch, on a fiber.
+pub(crate) async fn handle_async(
+    store: &mut Store<Host>,
+    instance: &Instance,
+    export: Export,
+    batch: &[Message],
+) -> Returned<()> {
+    let mut packed = Packed::default();
+    let (arena, index) = packed.fill(batch).map_err(Error::new)?;
+    let func = typed(store, instance, export)?;
+    let (answer,) = func.call_async(&mut *store, (arena, index)).await?;
+    take(store, batch, answer)
+}
+
+/// Takes what a guest gave back into its call's outbox. The guest is not running: its memory is read where it lies, and what is sent
+/// is copied out of it once, into a buffer that is used again.
+fn take(
+    store: &mut Store<Host>,
+    batch: &[Message],
+    answer: Result<WitAnswer, String>,
+) -> Returned<()> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(reason) => return Ok(Err(reason.chars().take(REASON_CHARS_MAX).collect())),
+    };
+    let outbox = store.data_mut().take_outbox();
+    let mut outbox = outbox.map_err(|_| Error::msg("a call has an outbox"))?;
+    let lists = Answer {
+        arena: answer.arena.as_le_slice(&*store),
+        index: answer.index.as_le_slice(&*store),
+    };
+    let taken = read(
+        lists,
+        batch.len(),
+        &Granted {
+            host: store.data(),
+            batch,
+        },
+        &mut outbox,
+    );
+    store.data_mut().put_outbox(outbox);
+    Ok(Ok(taken.map_err(Error::new)?))
+}
+
+/// What a call's guest may do, by its handler's grants and by who waits for its replies.
+struct Granted<'a> {
+    host: &'a Host,
+    batch: &'a [Message],
+}
+
+impl Rights for Granted<'_> {
+    fn send(&self, message: usize, subject: &str) -> Result<(), String> {
+        match self.batch[message].asks_on(subject) {
+            true => check_subject(subject).map_err(|error| error.to_string())?,
+            false => self.host.grants_send(subject).map_err(reason)?,
+        }
+        self.host.admits_send(subject).map_err(reason)
+    }
+
+    fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
+        check_subject(subject).map_err(|error| error.to_string())?;
+        match self.batch[message].asks_on(subject) {
+            true => Ok(()),
+            false => self.host.grants_reply_to(subject).map_err(reason),
+        }
+    }
+}
+
+fn reason(error: CallError) -> String {
+    match error.reason() {
+        Ok(reason) => reason,
+        Err(error) => format!("{error:#}"),
+    }
+}

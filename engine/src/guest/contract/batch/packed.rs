@@ -1,0 +1,431 @@
+//! The layout of contract 3, as `wit/millpond-batch-0.1.0/batch.wit` says it: batches laid out as bytes and numbers, and answers
+//! read. Whatever comes back is checked here, in full, before anything of it counts.
+//!
+//! Names no Wasmtime: what a handler may do it asks of [`Rights`].
+
+use crate::message::{Format, Layout, Message, PAYLOAD_BYTES_MAX, Span, fault_of_headers};
+use crate::outbox::{Mark, Outbox};
+use crate::outcome::{Fault, FaultKind};
+
+/// Numbers of a message on its way in, and of a send on its way out.
+const ROW: usize = 6;
+
+/// A batch as it is lowered. Its buffers are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    arena: Vec<u8>,
+    index: Vec<u32>,
+}
+
+impl Packed {
+    /// Lays out a batch: what is to be lowered.
+    ///
+    /// # Errors
+    /// The fault of a batch that is too large for the contract's numbers.
+    pub(crate) fn fill(&mut self, messages: &[Message]) -> Result<(&[u8], &[u32]), Fault> {
+        self.arena.clear();
+        self.index.clear();
+        self.index.reserve(messages.len() * ROW);
+        for message in messages {
+            let start = self.arena.len() as u32;
+            let [subject, reply_to, headers, payload] = message.write_parts(&mut self.arena);
+            let row: [u32; ROW] = [start, subject, reply_to, headers, payload, message.attempts];
+            self.index.extend_from_slice(&row);
+        }
+        match u32::try_from(self.arena.len()) {
+            Ok(_) => Ok((&self.arena, &self.index)),
+            Err(_) => Err(Fault::new(FaultKind::Host, "a batch of more than 4 GiB")),
+        }
+    }
+}
+
+/// What a guest gave back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    pub(crate) arena: &'a [u8],
+    pub(crate) index: &'a [u32],
+}
+
+/// What the guest of a call may do.
+pub(crate) trait Rights {
+    /// Whether it may send to this subject, for this message of its call; the reason why not.
+    fn send(&self, message: usize, subject: &str) -> Result<(), String>;
+    /// Whether it may ask for a reply there.
+    fn reply_to(&self, message: usize, subject: &str) -> Result<(), String>;
+}
+
+/// Reads an answer to `messages` messages into their call's outbox, which is empty. An answer above the outbox's bound marks it as
+/// overflowed. After an error the outbox is to be discarded.
+///
+/// # Errors
+/// What is wrong with it: of several things the first.
+pub(crate) fn read(
+    answer: Answer<'_>,
+    messages: usize,
+    rights: &impl Rights,
+    outbox: &mut Outbox,
+) -> Result<(), Fault> {
+    let Some((&outcomes, rest)) = answer.index.split_first() else {
+        return Ok(());
+    };
+    let outcomes = outcomes as usize;
+    if outcomes != 0 && outcomes != messages {
+        return nonsense(format!("{outcomes} outcomes for {messages} messages"));
+    }
+    let Some((outcomes, sends)) = rest.split_at_checked(outcomes) else {
+        return nonsense(format!("{} of {outcomes} outcomes", rest.len()));
+    };
+    for (place, &outcome) in outcomes.iter().enumerate() {
+        match mark(outcome) {
+            Some(mark) => mark.into_iter().for_each(|m| outbox.set_mark(place, m)),
+            None => return nonsense(format!("the outcome {outcome:#x}, which is none")),
+        }
+    }
+    let (rows, rest) = sends.as_chunks::<ROW>();
+    if !rest.is_empty() {
+        return nonsense(format!("a send of {} numbers; it has {ROW}", rest.len()));
+    }
+    let bound = outbox.bound();
+    if rows.len() > bound.messages_max || answer.arena.len() > bound.bytes_max {
+        outbox.set_overflowed();
+        return Ok(());
+    }
+    let reader = Reader {
+        arena: answer.arena,
+        messages,
+        rights,
+        subject: b"",
+        headers: b"",
+        message: 0,
+        base: rows.first().map_or(0, |row| row[1] as usize),
+        end: 0,
+    };
+    reader.sends(rows, outbox)
+}
+
+/// What an outcome's number says: nothing of a message that is acknowledged. `None` if it is no outcome.
+fn mark(outcome: u32) -> Option<Option<Mark>> {
+    match (outcome & 3, outcome >> 2) {
+        (0, 0) => Some(None),
+        (1, delay_ms) => Some(Some(Mark::Abandoned { delay_ms })),
+        (2, 0) => Some(Some(Mark::Terminated)),
+        _ => None,
+    }
+}
+
+fn nonsense<T>(what: String) -> Result<T, Fault> {
+    Err(Fault::new(
+        FaultKind::Host,
+        format!("the guest answered with {what}"),
+    ))
+}
+
+/// Reads sends, one behind the other.
+struct Reader<'a, R> {
+    arena: &'a [u8],
+    /// Messages of the call.
+    messages: usize,
+    rights: &'a R,
+    /// The latest subject and headers that were found good: most sends of a call have the same.
+    subject: &'a [u8],
+    headers: &'a [u8],
+    /// The latest send's message.
+    message: u32,
+    /// Where the first send begins, and where the latest ends.
+    base: usize,
+    end: usize,
+}
+
+impl<'a, R: Rights> Reader<'a, R> {
+    fn sends(mut self, rows: &[[u32; ROW]], outbox: &mut Outbox) -> Result<(), Fault> {
+        for row in rows {
+            let layout = self.send(row)?;
+            if !matches!(outbox.mark(row[0] as usize), Some(Mark::Abandoned { .. })) {
+                outbox.hold_for(row[0], layout);
+            }
+        }
+        // Each lies behind the one before, all within the arena: so their bytes are within the outbox's bound, as the arena is.
+        outbox.put_frames(&self.arena[self.base.min(self.end)..self.end]);
+        Ok(())
+    }
+
+    /// Checks one send: where its parts lie, counted from the first send's start.
+    fn send(&mut self, row: &[u32; ROW]) -> Result<Layout, Fault> {
+        let &[message, start, subject, reply_to, headers, payload] = row;
+        if message as usize >= self.messages {
+            return nonsense(format!("a send for message {message} of {}", self.messages));
+        }
+        if message < self.message {
+            let last = self.message;
+            return nonsense(format!(
+                "a send for message {message} behind one for message {last}"
+            ));
+        }
+        let start = start as usize;
+        if start < self.end {
+            let end = self.end;
+            return nonsense(format!(
+                "a send that begins at {start}, before the one before ends, at {end}"
+            ));
+        }
+        self.message = message;
+        self.end = start;
+        let layout = Layout {
+            subject: self.span(subject)?,
+            reply_to: self.span(reply_to)?,
+            headers: self.span(headers)?,
+            payload: self.span(payload)?,
+            format: Format::Raw,
+        };
+        let part = |at: usize, len: u32| &self.arena[at..at + len as usize];
+        let (reply_at, payload_at) = (start + subject as usize, self.end - payload as usize);
+        let headers_at = payload_at - headers as usize;
+        let (subject, headers) = (part(start, subject), part(headers_at, headers));
+        let reply_to = part(reply_at, reply_to);
+        self.check(message as usize, subject, reply_to, headers)?;
+        if payload as usize > PAYLOAD_BYTES_MAX {
+            return nonsense(format!(
+                "a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"
+            ));
+        }
+        (self.subject, self.headers) = (subject, headers);
+        Ok(layout)
+    }
+
+    /// The next part of a send, of this length.
+    fn span(&mut self, len: u32) -> Result<Span, Fault> {
+        let from = self.end;
+        let end = from
+            .checked_add(len as usize)
+            .filter(|end| *end <= self.arena.len());
+        let Some(end) = end else {
+            let bytes = self.arena.len();
+            return nonsense(format!(
+                "a send of which a part, {len} bytes at {from}, is not in its {bytes} bytes"
+            ));
+        };
+        self.end = end;
+        Ok(Span::since(from - self.base, end - self.base))
+    }
+
+    fn check(
+        &self,
+        message: usize,
+        subject: &[u8],
+        reply_to: &[u8],
+        headers: &[u8],
+    ) -> Result<(), Fault> {
+        if subject != self.subject || subject.is_empty() {
+            let allowed = self.rights.send(message, text(subject)?);
+            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
+        }
+        if !reply_to.is_empty() {
+            let allowed = self.rights.reply_to(message, text(reply_to)?);
+            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
+        }
+        match fault_of_headers(headers).filter(|_| headers != self.headers) {
+            Some(why) => nonsense(format!("bad headers: {why}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn text(subject: &[u8]) -> Result<&str, Fault> {
+    match std::str::from_utf8(subject) {
+        Ok(text) => Ok(text),
+        Err(_) => nonsense("a subject that is not UTF-8".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::OutboxBound;
+    use crate::subject::check_subject;
+    use proptest::prelude::*;
+
+    const BOUND: OutboxBound = OutboxBound {
+        messages_max: 4,
+        bytes_max: 64,
+    };
+
+    /// All good subjects but `closed`.
+    struct Open;
+
+    impl Rights for Open {
+        fn send(&self, _: usize, subject: &str) -> Result<(), String> {
+            check_subject(subject).map_err(|error| error.to_string())?;
+            match subject {
+                "closed" => Err("not granted".into()),
+                _ => Ok(()),
+            }
+        }
+
+        fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
+            self.send(message, subject)
+        }
+    }
+
+    /// Reads an answer to `messages` messages; what is released then, by input.
+    fn released(
+        arena: &[u8],
+        index: &[u32],
+        messages: usize,
+    ) -> Result<Vec<(u32, Message)>, Fault> {
+        let mut outbox = Outbox::new(BOUND);
+        outbox.open(BOUND);
+        read(Answer { arena, index }, messages, &Open, &mut outbox)?;
+        if outbox.overflowed().is_some() {
+            return Err(Fault::new(FaultKind::Outbox, "full"));
+        }
+        let runs = outbox.take_runs();
+        let mut got = Vec::new();
+        outbox.release(|message| {
+            let run = runs.iter().find(|run| run.until as usize > got.len());
+            got.push((run.expect("each is for an input").input, message));
+        });
+        Ok(got)
+    }
+
+    #[test]
+    fn a_batch_is_laid_out_and_read_again() {
+        let mut packed = Packed::default();
+        for _ in 0..2 {
+            let mut first = Message::builder("a.b")
+                .reply_to("r")
+                .header("k", "v")
+                .payload(b"data")
+                .unwrap();
+            first.attempts = 3;
+            let second = Message::new("c", b"").unwrap();
+            let (arena, index) = packed.fill(&[first, second]).unwrap();
+            assert_eq!(arena, b"a.brk: v\r\ndatac");
+            assert_eq!(index, [0, 3, 1, 6, 4, 3, 14, 1, 0, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn sends_are_cut_from_the_arena_for_their_inputs() {
+        let arena = b"--ark: v\r\ndata-ab";
+        let index = [0, 0, 2, 1, 1, 6, 4, 2, 15, 1, 0, 0, 1];
+        let got = released(arena, &index, 3).unwrap();
+        let (input, m) = &got[0];
+        assert_eq!(
+            (*input, m.subject(), m.reply_to(), m.payload()),
+            (0, "a", Some("r"), &b"data"[..])
+        );
+        assert_eq!(m.headers().collect::<Vec<_>>(), [("k", "v")]);
+        let (input, m) = &got[1];
+        assert_eq!(
+            (*input, m.subject(), m.reply_to(), m.payload()),
+            (2, "a", None, &b"b"[..])
+        );
+    }
+
+    #[test]
+    fn what_is_sent_for_a_message_that_comes_again_is_left_out() {
+        let index = [
+            3, 5, 0, 2, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 2, 2, 1, 0, 0, 0,
+        ];
+        let got = released(b"abc", &index, 3).unwrap();
+        let inputs: Vec<_> = got.iter().map(|(input, m)| (*input, m.subject())).collect();
+        assert_eq!(inputs, [(1, "b"), (2, "c")]);
+    }
+
+    #[test]
+    fn what_a_handler_may_not_do_is_refused_wherever_it_stands() {
+        for index in [
+            [0, 0, 0, 6, 0, 0, 0, 0, 6, 1, 0, 0, 0],
+            [0, 0, 6, 1, 0, 0, 0, 0, 7, 6, 0, 0, 0],
+            [0, 0, 6, 1, 6, 0, 0, 0, 13, 1, 0, 0, 0],
+        ] {
+            let fault = released(b"closedaclosedb", &index, 1).unwrap_err();
+            assert_eq!(
+                (fault.kind, &*fault.detail),
+                (FaultKind::Refused, "not granted")
+            );
+        }
+    }
+
+    /// Numbers that are likely to mean something.
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![0u32..4, 0u32..40, any::<u32>(), (u32::MAX - 8)..]
+    }
+
+    /// An arena that is likely to have good parts, and numbers: any, or rows of which most lie one behind the other.
+    fn answer() -> impl Strategy<Value = (Vec<u8>, Vec<u32>)> {
+        let arena = prop::collection::vec(
+            prop_oneof![
+                Just(b'a'),
+                Just(b'.'),
+                Just(b':'),
+                Just(b'\r'),
+                Just(b'\n'),
+                any::<u8>()
+            ],
+            0..80,
+        );
+        let any = prop::collection::vec(number(), 0..40);
+        let row = (
+            0u32..3,
+            0u32..3,
+            0u32..6,
+            prop_oneof![Just(0u32), 0u32..4],
+            prop_oneof![Just(0u32), 0u32..6],
+            0u32..8,
+        );
+        let rows = prop::collection::vec(row, 0..6).prop_map(|rows| {
+            let (mut index, mut at, mut message) = (vec![0], 0, 0);
+            for (step, gap, subject, reply_to, headers, payload) in rows {
+                message += step / 2;
+                index.extend([message, at + gap, subject, reply_to, headers, payload]);
+                at += gap + subject + reply_to + headers + payload;
+            }
+            index
+        });
+        (arena, prop_oneof![any, rows])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn any_answer_is_read_or_refused_within_bounds((arena, index) in answer(), messages in 1usize..4) {
+            let Ok(got) = released(&arena, &index, messages) else { return Ok(()); };
+            prop_assert!(got.len() <= BOUND.messages_max);
+            prop_assert!(got.is_sorted_by_key(|(input, _)| *input));
+            let bytes: usize = got.iter().map(|(_, m)| m.bytes()).sum();
+            prop_assert!(bytes <= arena.len() && bytes <= BOUND.bytes_max);
+            for (input, m) in &got {
+                prop_assert!((*input as usize) < messages);
+                prop_assert!(check_subject(m.subject()).is_ok() && m.subject() != "closed");
+                prop_assert!(m.reply_to().is_none_or(|r| check_subject(r).is_ok() && r != "closed"));
+                prop_assert_eq!(fault_of_headers(m.raw_headers()), None);
+                prop_assert!(m.pinned() <= BOUND.bytes_max);
+            }
+        }
+
+        #[test]
+        fn what_is_laid_out_can_be_sent_back_as_it_is(payloads in prop::collection::vec((0usize..9, any::<bool>()), 1..4)) {
+            let message = |(len, asks): &(usize, bool)| {
+                let builder = Message::builder("s");
+                let builder = if *asks { builder.reply_to("r") } else { builder };
+                builder.header("k", "v").payload(&vec![b'x'; *len]).unwrap()
+            };
+            let batch: Vec<_> = payloads.iter().map(message).collect();
+            let mut packed = Packed::default();
+            let (arena, rows) = packed.fill(&batch).unwrap();
+            let mut index = vec![0];
+            for (place, row) in rows.chunks(ROW).enumerate() {
+                index.push(place as u32);
+                index.extend_from_slice(&row[..5]);
+            }
+            let got = released(arena, &index, batch.len()).unwrap();
+            prop_assert_eq!(got.len(), batch.len());
+            for ((_, m), of) in got.iter().zip(&batch) {
+                prop_assert_eq!((m.subject(), m.reply_to(), m.payload()), (of.subject(), of.reply_to(), of.payload()));
+                prop_assert_eq!(m.raw_headers(), of.raw_headers());
+            }
+        }
+    }
+}

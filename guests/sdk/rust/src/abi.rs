@@ -1,0 +1,151 @@
+//! The canonical ABI of `millpond:batch@0.1.0`, by hand: smaller and faster than generated bindings. For [`crate::handler!`] alone.
+
+use alloc::alloc::{handle_alloc_error, realloc};
+use core::alloc::Layout;
+use core::slice;
+
+use alloc::vec::Vec;
+
+use crate::{Answer, Batch, Failed, Result};
+
+/// The contract's world, as tools that make components read it from a module.
+pub const WORLD: [u8; WORLD_BYTES] = *include_bytes!("world.bin");
+/// Its size.
+pub const WORLD_BYTES: usize = include_bytes!("world.bin").len();
+
+/// `result<answer, string>` in memory.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Returned {
+    failed: u32,
+    /// Places and lengths of arena and index, or of the reason.
+    lists: [usize; 4],
+}
+
+/// What a handler gives back as the contract has it.
+pub type Lists = core::result::Result<(Vec<u8>, Vec<u32>), Failed>;
+
+/// Lets a handler answer a batch.
+///
+/// # Errors
+/// The handler's.
+pub fn answered(handle: fn(&Batch<'_>, &mut Answer) -> Result, batch: &Batch<'_>) -> Lists {
+    let mut answer = Answer::new(batch);
+    handle(batch, &mut answer)?;
+    Ok(answer.finish())
+}
+
+/// Calls a handler.
+///
+/// # Safety
+/// `arena` and `index` are lists that the host has allocated by [`reallocate`] and filled: nobody else has them.
+pub unsafe fn call(
+    handle: impl FnOnce(&Batch<'_>) -> Lists,
+    (arena, arena_len): (*const u8, usize),
+    (index, index_len): (*const u32, usize),
+) -> Returned {
+    // SAFETY: as the caller promises. The instance ends with its call, so they live for as long as it does.
+    let (arena, index) = unsafe {
+        (
+            slice::from_raw_parts(arena, arena_len),
+            slice::from_raw_parts(index, index_len),
+        )
+    };
+    match handle(&Batch::new(arena, index)) {
+        Ok((arena, index)) => {
+            let (arena, index) = (arena.leak(), index.leak());
+            let lists = [
+                arena.as_ptr() as usize,
+                arena.len(),
+                index.as_ptr() as usize,
+                index.len(),
+            ];
+            Returned { failed: 0, lists }
+        }
+        Err(failed) => {
+            let reason = failed.0.into_owned().leak();
+            let lists = [reason.as_ptr() as usize, reason.len(), 0, 0];
+            Returned { failed: 1, lists }
+        }
+    }
+}
+
+/// Allocates for the host: `cabi_realloc`.
+///
+/// # Safety
+/// `old` is what this gave before for `old_bytes` and `align`, or `old_bytes` is 0. `align` is a power of two.
+pub unsafe fn reallocate(old: *mut u8, old_bytes: usize, align: usize, bytes: usize) -> *mut u8 {
+    if bytes == 0 {
+        return align as *mut u8;
+    }
+    // SAFETY: the size is none that overflows in a memory of 32 bits, and the caller promises the rest.
+    let (before, layout) = unsafe {
+        (
+            Layout::from_size_align_unchecked(old_bytes, align),
+            Layout::from_size_align_unchecked(bytes, align),
+        )
+    };
+    // SAFETY: sizes are not zero, and the caller promises that `old` is one of these.
+    let new = unsafe {
+        match old_bytes {
+            0 => alloc::alloc::alloc(layout),
+            _ => realloc(old, before, bytes),
+        }
+    };
+    if new.is_null() {
+        handle_alloc_error(layout);
+    }
+    new
+}
+
+/// Exports a function `fn(&Batch<'_>, &mut Answer) -> Result` as the handler of a component. Once a crate.
+///
+/// With `lists` before it, the function is a `fn(&Batch<'_>) -> abi::Lists`, which writes what the contract has by itself: hosts are
+/// tested so.
+#[macro_export]
+macro_rules! handler {
+    ($handle:path) => {
+        fn __millpond_lists(batch: &$crate::Batch<'_>) -> $crate::abi::Lists {
+            $crate::abi::answered($handle, batch)
+        }
+        $crate::handler!(lists __millpond_lists);
+    };
+    (lists $handle:path) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[unsafe(link_section = "component-type:millpond:batch@0.1.0:batch:encoded world")]
+            static __MILLPOND_WORLD: [u8; $crate::abi::WORLD_BYTES] = $crate::abi::WORLD;
+
+            #[unsafe(export_name = "millpond:batch/handler@0.1.0#handle")]
+            unsafe extern "C" fn __millpond_handle(
+                arena: *const u8,
+                arena_len: usize,
+                index: *const u32,
+                index_len: usize,
+            ) -> *const $crate::abi::Returned {
+                static mut __MILLPOND_RETURNED: ::core::mem::MaybeUninit<$crate::abi::Returned> =
+                    ::core::mem::MaybeUninit::uninit();
+                // SAFETY: the host calls this once, with lists that it has allocated and filled; no other thread is here.
+                unsafe {
+                    let returned = $crate::abi::call($handle, (arena, arena_len), (index, index_len));
+                    let place = (&raw mut __MILLPOND_RETURNED).cast::<$crate::abi::Returned>();
+                    place.write(returned);
+                    place
+                }
+            }
+
+            #[unsafe(export_name = "cabi_realloc")]
+            unsafe extern "C" fn __millpond_realloc(
+                old: *mut u8,
+                old_bytes: usize,
+                align: usize,
+                bytes: usize,
+            ) -> *mut u8 {
+                // SAFETY: the host keeps to the canonical ABI, which has these rules.
+                unsafe { $crate::abi::reallocate(old, old_bytes, align, bytes) }
+            }
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(&$crate::Batch<'_>) -> $crate::abi::Lists = $handle;
+    };
+}

@@ -1,0 +1,310 @@
+//! Answers as a guest writes them: outcomes and sends, in the order of the messages whatever the order they were said in.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::batch::{Batch, Message, ROW};
+
+/// The longest delay that the contract can say: 30 bits of milliseconds.
+const DELAY_MS_MAX: u32 = (1 << 30) - 1;
+const NAK: u32 = 1;
+const TERM: u32 = 2;
+
+/// Why a call failed, for a person: nothing that it sent or said counts then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed(pub(crate) Cow<'static, str>);
+
+impl From<&'static str> for Failed {
+    fn from(why: &'static str) -> Self {
+        Self(why.into())
+    }
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self(why.into())
+    }
+}
+
+/// What a handler returns.
+pub type Result = core::result::Result<(), Failed>;
+
+/// What becomes of the messages of a call, and what is sent. A message of which nothing is said is acknowledged.
+#[derive(Debug)]
+pub struct Answer {
+    arena: Vec<u8>,
+    /// A 0, for that there are no outcomes, and the sends.
+    index: Vec<u32>,
+    /// Empty until one is not the usual.
+    outcomes: Vec<u32>,
+    /// Messages of the call.
+    messages: usize,
+    /// The latest send's message.
+    last: u32,
+    /// Whether sends are not in the order of their messages.
+    unsorted: bool,
+}
+
+impl Answer {
+    /// An answer to this batch that says nothing yet.
+    #[must_use]
+    pub fn new(batch: &Batch<'_>) -> Self {
+        Self {
+            arena: Vec::new(),
+            index: Vec::new(),
+            outcomes: Vec::new(),
+            messages: batch.len(),
+            last: 0,
+            unsorted: false,
+        }
+    }
+
+    /// The message is handled, which is what becomes of it anyway; what was said before is taken back.
+    pub fn ack(&mut self, message: &Message<'_>) {
+        if !self.outcomes.is_empty() {
+            self.settle(message, 0);
+        }
+    }
+
+    /// The message is to come again after this many milliseconds; 0: after the delay that its handler's limits say. That counts as an
+    /// attempt, of which its handler has a number. What is sent for it is left out.
+    pub fn nak(&mut self, message: &Message<'_>, delay_ms: u32) {
+        self.settle(message, delay_ms.min(DELAY_MS_MAX) << 2 | NAK);
+    }
+
+    /// The message is given up on: it goes to the handler's dead letters, if there are any. What is sent for it goes out.
+    pub fn term(&mut self, message: &Message<'_>) {
+        self.settle(message, TERM);
+    }
+
+    /// Sends a payload where the message asks for a reply; whether it does.
+    #[inline]
+    pub fn reply(&mut self, message: &Message<'_>, payload: &[u8]) -> bool {
+        let asks = !message.reply_bytes().is_empty();
+        if asks {
+            self.start(message, message.reply_bytes()).payload(payload);
+        }
+        asks
+    }
+
+    /// Starts a send for this message: its reply subject and headers may follow, its payload ends it. Without, nothing is sent.
+    #[inline]
+    pub fn send(&mut self, message: &Message<'_>, subject: &str) -> Send<'_> {
+        self.start(message, subject.as_bytes())
+    }
+
+    #[inline]
+    fn start(&mut self, message: &Message<'_>, subject: &[u8]) -> Send<'_> {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(subject);
+        let headers = self.arena.len();
+        Send {
+            answer: self,
+            message: message.place() as u32,
+            start,
+            reply_to: headers,
+            headers,
+        }
+    }
+
+    fn settle(&mut self, message: &Message<'_>, outcome: u32) {
+        if self.outcomes.is_empty() {
+            self.outcomes.resize(self.messages, 0);
+        }
+        self.outcomes[message.place()] = outcome;
+    }
+
+    /// The two lists of the contract.
+    #[must_use]
+    pub fn finish(mut self) -> (Vec<u8>, Vec<u32>) {
+        if self.unsorted {
+            self.sort();
+        }
+        if !self.outcomes.is_empty() {
+            let sends = self.index.get(1..).unwrap_or_default();
+            let mut index = Vec::with_capacity(1 + self.outcomes.len() + sends.len());
+            index.push(self.outcomes.len() as u32);
+            index.extend_from_slice(&self.outcomes);
+            index.extend_from_slice(sends);
+            self.index = index;
+        }
+        (self.arena, self.index)
+    }
+
+    /// Lays the sends out again, in the order of their messages; those of one message as they were made.
+    #[cold]
+    fn sort(&mut self) {
+        let rows = self.index[1..].chunks_exact(ROW);
+        // Where the sends of each message begin, by how many come before: a sort by counting is the smallest in code.
+        let mut places = vec![0; self.messages + 1];
+        rows.clone()
+            .for_each(|row| places[row[0] as usize + 1] += 1);
+        for place in 1..places.len() {
+            places[place] += places[place - 1];
+        }
+        let mut sorted: Vec<&[u32]> = vec![&[]; rows.len()];
+        for row in rows {
+            let place = &mut places[row[0] as usize];
+            sorted[*place] = row;
+            *place += 1;
+        }
+        let mut arena = Vec::with_capacity(self.arena.len());
+        let mut index = Vec::with_capacity(self.index.len());
+        index.push(0);
+        for row in sorted {
+            let bytes: u32 = row[2..].iter().sum();
+            index.extend_from_slice(&[row[0], arena.len() as u32]);
+            index.extend_from_slice(&row[2..]);
+            arena.extend_from_slice(&self.arena[row[1] as usize..][..bytes as usize]);
+        }
+        (self.arena, self.index) = (arena, index);
+    }
+}
+
+/// A send that is being made. The host checks its parts: one that can't be, such as a bad subject, fails the whole call.
+#[derive(Debug)]
+#[must_use = "nothing is sent without a payload"]
+pub struct Send<'a> {
+    answer: &'a mut Answer,
+    message: u32,
+    start: usize,
+    /// Where its reply subject begins, and where its headers do.
+    reply_to: usize,
+    headers: usize,
+}
+
+impl Send<'_> {
+    /// Asks for replies on this subject.
+    ///
+    /// # Panics
+    /// After a header, or another reply subject: a send's parts lie one behind the other.
+    #[inline]
+    pub fn reply_to(mut self, subject: &str) -> Self {
+        let before = self.reply_to == self.headers && self.headers == self.answer.arena.len();
+        assert!(before, "the reply subject comes once, before headers");
+        self.answer.arena.extend_from_slice(subject.as_bytes());
+        self.headers = self.answer.arena.len();
+        self
+    }
+
+    /// Adds a header.
+    #[inline]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        for part in [name, ": ", value, "\r\n"] {
+            self.answer.arena.extend_from_slice(part.as_bytes());
+        }
+        self
+    }
+
+    /// Adds lines of headers as [`Message::raw_headers`] gives them.
+    #[inline]
+    pub fn raw_headers(self, lines: &[u8]) -> Self {
+        self.answer.arena.extend_from_slice(lines);
+        self
+    }
+
+    /// Ends it with its payload: it is sent, if its call succeeds.
+    #[inline]
+    pub fn payload(self, payload: &[u8]) {
+        let Self {
+            answer,
+            message,
+            start,
+            reply_to,
+            headers,
+        } = self;
+        let end = answer.arena.len();
+        answer.arena.extend_from_slice(payload);
+        if answer.index.is_empty() {
+            answer.index.push(0);
+        }
+        answer.unsorted |= message < answer.last;
+        answer.last = message;
+        let lens = [
+            reply_to - start,
+            headers - reply_to,
+            end - headers,
+            payload.len(),
+        ];
+        let [subject, reply_to, headers, payload] = lens.map(|len| len as u32);
+        let row: [u32; ROW] = [message, start as u32, subject, reply_to, headers, payload];
+        answer.index.extend_from_slice(&row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::tests::laid_out;
+
+    /// An answer to three messages, the first of which asks for a reply.
+    fn answered(write: impl FnOnce(&[Message<'_>], &mut Answer)) -> (Vec<u8>, Vec<u32>) {
+        let (arena, index) = laid_out(&[
+            ("s", "r", "a: b\r\n", b"1", 0),
+            ("s", "", "", b"2", 0),
+            ("s", "", "", b"3", 0),
+        ]);
+        let batch = Batch::new(&arena, &index);
+        let messages: Vec<_> = batch.iter().collect();
+        let mut answer = Answer::new(&batch);
+        write(&messages, &mut answer);
+        answer.finish()
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_is_two_empty_lists() {
+        let (arena, index) = answered(|m, answer| answer.ack(&m[0]));
+        assert_eq!((arena.len(), index.len()), (0, 0));
+    }
+
+    #[test]
+    fn sends_have_their_parts_one_behind_the_other() {
+        let (arena, index) = answered(|m, answer| {
+            assert!(answer.reply(&m[0], b"x"));
+            assert!(!answer.reply(&m[1], b"x"));
+            answer
+                .send(&m[1], "to")
+                .reply_to("me")
+                .header("k", "v")
+                .raw_headers(m[0].raw_headers())
+                .payload(b"data");
+            answer.send(&m[2], "to").payload(b"");
+        });
+        assert_eq!(arena, b"rxtomek: v\r\na: b\r\ndatato");
+        assert_eq!(
+            index,
+            [0, 0, 0, 1, 0, 0, 1, 1, 2, 2, 2, 12, 4, 2, 22, 2, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn outcomes_come_before_the_sends() {
+        let (_, index) = answered(|m, answer| {
+            answer.send(&m[0], "a").payload(b"");
+            answer.nak(&m[1], 7);
+            answer.term(&m[2]);
+        });
+        assert_eq!(index, [3, 0, 7 << 2 | 1, 2, 0, 0, 1, 0, 0, 0]);
+        let (_, index) = answered(|m, answer| {
+            answer.nak(&m[0], u32::MAX);
+            answer.nak(&m[1], 0);
+            answer.ack(&m[1]);
+        });
+        assert_eq!(index, [3, u32::MAX - 2, 0, 0]);
+    }
+
+    #[test]
+    fn sends_out_of_order_are_put_in_order() {
+        let (arena, index) = answered(|m, answer| {
+            answer.send(&m[2], "c").payload(b"3");
+            answer.send(&m[0], "a").payload(b"1");
+            answer.send(&m[2], "c").payload(b"4");
+            answer.send(&m[0], "a").payload(b"2");
+        });
+        assert_eq!(arena, b"a1a2c3c4");
+        let rows: Vec<_> = index[1..].chunks(ROW).map(|row| (row[0], row[1])).collect();
+        assert_eq!(rows, [(0, 0), (0, 2), (2, 4), (2, 6)]);
+    }
+}

@@ -1,0 +1,46 @@
+//! Message handlers for Millpond's batch contract, `millpond:batch@0.1.0`.
+//!
+//! A handler is a function that is called with a batch and says what becomes of it. What it does not settle is acknowledged; what it
+//! sends goes out once the call has succeeded, and counts as sent for the message that it names.
+//!
+//! ```
+//! use millpond_guest::{Answer, Batch, Result};
+//!
+//! fn handle(batch: &Batch<'_>, answer: &mut Answer) -> Result {
+//!     for message in batch {
+//!         match message.payload() {
+//!             b"" => answer.term(&message),
+//!             payload if !answer.reply(&message, payload) => {
+//!                 answer.send(&message, "unanswered").header("why", "no reply subject").payload(payload);
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//!
+//! millpond_guest::handler!(handle);
+//! # fn main() {}
+//! ```
+//!
+//! Build it as a `cdylib` for `wasm32-unknown-unknown` with `panic = "abort"`, and make a component of it with `wasm-tools component
+//! new`. A crate that uses no standard library turns on the feature `no-std`, and is a fifth of the size.
+#![no_std]
+
+extern crate alloc;
+
+pub mod abi;
+mod answer;
+mod batch;
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod bump;
+
+pub use answer::{Answer, Failed, Result, Send};
+pub use batch::{Batch, Headers, Message, Messages};
+
+/// A trap: nobody can unwind here, and the host says which message it was.
+#[cfg(all(target_arch = "wasm32", feature = "no-std"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
