@@ -120,6 +120,7 @@ impl Loaded {
             limits: handler.limits.clone(),
             image_bytes: self.image_bytes,
             memories: u64::from(self.memories),
+            lays_out: self.contract == Contract::Batch010,
         }
     }
 }
