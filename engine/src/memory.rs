@@ -5,7 +5,8 @@
 use std::fmt;
 
 use crate::limits::{EngineLimits, HandlerLimits};
-use crate::message::Message;
+use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
+use crate::subject::SUBJECT_BYTES_MAX;
 
 const MIB: usize = 1 << 20;
 /// What a message in flight takes beside its bytes: its record, and the slack that its buffer may have.
@@ -21,7 +22,25 @@ pub(crate) struct Footprint {
     pub(crate) memories: u64,
     /// Bytes of messages that the host keeps for a guest, beside its outbox.
     pub(crate) held_bytes: u64,
+    /// Whether its contract lays batches out for its calls.
+    pub(crate) lays_out: bool,
 }
+
+impl Footprint {
+    /// What a batch takes that is laid out for a call: bytes, of one message at least, and six numbers a message.
+    fn laid_out(&self) -> u64 {
+        let bytes = self.limits.batch_bytes_max.max(MESSAGE_BYTES_MAX) as u64;
+        let numbers = (self.limits.batch_messages_max as u64).saturating_mul(6 * 4);
+        if self.lays_out {
+            bytes.saturating_add(numbers)
+        } else {
+            0
+        }
+    }
+}
+
+/// The largest message.
+const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + HEADER_BYTES_MAX + 2 * SUBJECT_BYTES_MAX;
 
 /// The most memory that a configuration's handlers can need: a sum of named terms. It leaves out messages that wait in
 /// subscriptions, which are bounded in number, and what WASI keeps for a guest.
@@ -95,6 +114,10 @@ impl MemorySum {
                 product(&[calls, max(&|h| h.held_bytes)]),
             ),
             (
+                "batches laid out for calls",
+                product(&[calls, max(&Footprint::laid_out)]),
+            ),
+            (
                 "inboxes",
                 product(&[shards_n, messages, size_of::<Message>() as u64]),
             ),
@@ -144,6 +167,7 @@ mod tests {
             image_bytes: 1 << 20,
             memories: 1,
             held_bytes: 0,
+            lays_out: false,
         }
     }
 

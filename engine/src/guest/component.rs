@@ -121,6 +121,7 @@ impl Loaded {
             image_bytes: self.image_bytes,
             memories: u64::from(self.memories),
             held_bytes: self.contract.held_bytes(),
+            lays_out: self.contract == Contract::Batch010,
         }
     }
 }

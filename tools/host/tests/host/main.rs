@@ -176,6 +176,31 @@ fn demo_refuses_what_it_can_not_count() {
 }
 
 #[test]
+fn a_contract_may_be_asked_for_and_must_be_one_that_is_there() {
+    let asked = |contract| {
+        let arguments = ["inspect", "--json", "--contract", contract];
+        done(millpond().args(arguments).arg(guest("batch-echo")), b"")
+    };
+    let ours = "millpond:batch/handler@0.1.0";
+    let echo = asked(ours).ended(0).json();
+    assert_eq!(
+        (&echo["contract"], &echo["contracts"][0]),
+        (&ours.into(), &ours.into())
+    );
+    assert_eq!(echo["way"], "direct");
+    let other = "wasi:messaging/messaging-guest@0.1.0";
+    asked(other)
+        .ended(3)
+        .says(&["does not export", other, "leave the contract out"]);
+    asked("none")
+        .ended(2)
+        .says(&["no contract that is known here", ours]);
+    let run = ["run", "--subject", "a", "--contract", ours];
+    let run = done(millpond().args(run).arg(guest("batch-echo")), b"a one\n").ended(0);
+    assert_eq!(run.lines(), ["echo.out one"]);
+}
+
+#[test]
 fn inspect_says_what_a_component_is() {
     let inspect =
         |name| done(millpond().args(["inspect", "--json"]).arg(guest(name)), b"").ended(0);
