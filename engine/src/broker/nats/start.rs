@@ -39,6 +39,7 @@ use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::port::{Port, Unpark};
+use crate::ranges::of_nats;
 
 /// The socket's name among those of a shard's poller, whose waker is 0.
 const SOCKET: Token = Token(1);
@@ -80,11 +81,9 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
         if nats.urls.is_empty() {
             return Some("nats has no server; name at least one url".into());
         }
-        if nats.silence_max.is_zero() {
-            return Some("silence_max is 0; it must be above 0".into());
-        }
-        if nats.reconnect_delay_max.is_zero() {
-            return Some("reconnect_delay_max is 0; it must be above 0".into());
+        let (silence, delay) = (nats.silence_max, nats.reconnect_delay_max);
+        if let Some(fault) = of_nats(silence, delay, nats.ready_wait_max) {
+            return Some(fault);
         }
     } else {
         let without = config.handlers.iter().find(|h| h.nats.is_some())?;
@@ -440,6 +439,13 @@ fn told_by_control(error: BindError, after: Duration) -> NatsError {
             NatsError::Unreachable { after, why }
         }
         BindError::Connect(why) => NatsError::Refused(why.to_string()),
+        BindError::Request { ref why, .. } if why.is_denied() => {
+            NatsError::Permission(error.to_string())
+        }
+        BindError::Request { ref why, .. } if why.may_pass() => {
+            let why = error.to_string();
+            NatsError::Unreachable { after, why }
+        }
         other => NatsError::Stream(other.to_string()),
     }
 }

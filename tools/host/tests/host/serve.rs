@@ -87,6 +87,26 @@ fn it_runs_components_of_each_contract() {
     assert_eq!(program.ended().code(), Some(0));
 }
 
+#[test]
+fn a_guest_can_not_end_it() {
+    let server = Server::start();
+    let client = Client::connect(&server.url());
+    let mut program = Program::start(&mut run_on(
+        &server.url(),
+        "probe-0.2.0-draft",
+        &["--allow-publish", "millpond.>", "--allow-publish", "said"],
+    ));
+    program.wait_for("ready");
+    let mut said = client.subscribe("said");
+    client.settle();
+    for _ in 0..3 {
+        client.publish([Post::new("probe", "say millpond.end x;say said x")]);
+        said.next_message();
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(0));
+}
+
 /// Starts the program with a guest that sleeps in a call for longer than any test, and asks it to end.
 fn asked_to_end_in_a_call(server: &Server, arguments: &[&str]) -> Program {
     let client = Client::connect(&server.url());
@@ -258,6 +278,8 @@ fn what_a_server_does_not_permit_has_an_exit_code_of_its_own() {
     let denied = json!({ "subscribe": { "deny": ["echo", "$JS.API.>"] }, "publish": { "deny": "$JS.API.>" } });
     let server = Settings::new().limited_user("some", "s", denied).start();
     let url = server.url().replace("://", "://some:s@");
+    let stream = ["--stream", "IN", "--durable", "D"];
+    ends(&url, &stream, 10, &["error: ", "may not"]);
     ends(
         &url,
         &[],

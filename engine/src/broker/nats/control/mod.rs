@@ -47,7 +47,7 @@ pub(crate) fn bind(
     limit: Duration,
 ) -> Result<Vec<Bound>, BindError> {
     on_own_thread(limit, async |doing| {
-        let session = Session::connect(server, doing).await?;
+        let session = Session::connect_within(server, doing, limit).await?;
         bind_all(&session, wanted).await
     })
 }

@@ -61,6 +61,18 @@ fn is_unreachable(error: &ConnectError) -> bool {
     matches!(error, ConnectError::Unreachable { .. })
 }
 
+impl Trouble {
+    /// Whether it is a matter of permissions.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied(_))
+    }
+
+    /// Whether it may be over by itself: no leader, no connection.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Lost(_))
+    }
+}
+
 /// A connection to ask JetStream's API over.
 pub(super) struct Session {
     client: Client,
@@ -71,6 +83,25 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// As [`Self::connect`], but a server that is not there is waited for, for most of this time.
+    pub(super) async fn connect_within(
+        access: &Access,
+        doing: Doing,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        // So that the last error is told, and not only that the time is over.
+        let until = tokio::time::Instant::now() + limit * 9 / 10;
+        loop {
+            match Self::connect(access, Rc::clone(&doing)).await {
+                Err(error) if is_unreachable(&error) && tokio::time::Instant::now() < until => {
+                    tracing::debug!(%error, "waiting for a server");
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
     /// Connects to the first server that takes us.
     ///
     /// # Errors
