@@ -15,7 +15,7 @@ use super::confirms::CONFIRMS_MAX;
 use super::connection::Connection;
 use super::control::{
     Access, Api, BindError, Bound, ConnectError, DeliveryLevel, Redelivery, Wanted, bind,
-    streams_of,
+    bind_planned,
 };
 use super::feeds::{NatsPort, Wishes};
 use super::js::ack::Counts;
@@ -406,28 +406,20 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
         ..ConnectionConfig::new(nats.urls.clone(), tls)
     };
     let access = Access::of(&connection);
-    streams_of(&access, "", &[], nats.ready_wait_max)
-        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
-    let mut known = Vec::new();
-    for handler in &config.handlers {
-        let Some(NatsSource::Stream(source)) = &handler.nats else {
-            continue;
-        };
-        let wanted = Wanted {
-            create: None,
-            ..wanted(handler, source, &handler.limits, config.shards)
-        };
-        match bind(&access, &[wanted], nats.ready_wait_max) {
-            Ok(bound) => known.extend(bound.iter().flat_map(|b| {
-                b.warnings
-                    .iter()
-                    .map(|w| format!("handler {:?}, consumer {:?}: {w}", b.handler, b.consumer))
-            })),
-            Err(error) if error.is_to_be_made(source.create.as_ref()) => {
-                known.push(format!("{error}; it will be made"))
-            }
-            Err(error) => return Err(told_by_control(error, nats.ready_wait_max).into()),
+    let handlers = config.handlers.iter();
+    let wanted = handlers.filter_map(|handler| match &handler.nats {
+        Some(NatsSource::Stream(source)) => {
+            Some(wanted(handler, source, &handler.limits, config.shards))
         }
+        _ => None,
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let (bound, mut known) = bind_planned(&access, &wanted, nats.ready_wait_max)
+        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
+    for bound in &bound {
+        let (handler, consumer) = (&bound.handler, &bound.consumer);
+        let warnings = bound.warnings.iter();
+        known.extend(warnings.map(|w| format!("handler {handler:?}, consumer {consumer:?}: {w}")));
     }
     Ok(known)
 }

@@ -212,10 +212,34 @@ fn a_file_is_checked_with_its_servers() {
     check(elsewhere, "hunter2")
         .ended(11)
         .says(&["\"OTHERS\"", "no such stream"]);
+    // What is to be made does not keep the rest from being looked at.
+    let letters = (
+        "create.ack_wait = \"30s\"\n",
+        "create.ack_wait = \"30s\"\ndead_letter = \"dead\"\n",
+    );
+    check(letters, "hunter2")
+        .ended(11)
+        .says(&["dead letters to \"dead\""]);
+    let own = "create.stream = { subjects = [\"others.*\", \"dead\"] }\ndead_letter = \"dead\"\n";
+    let both = own.to_owned() + "create.filter_subjects = [\"others.*\"]\n";
+    let made = (
+        "stream = \"ORDERS\"\ndurable = \"mill\"\nallow_publish = [\"echo.out\"]\ncreate.ack_wait = \"30s\"\n",
+        &*("stream = \"OTHERS\"\ndurable = \"mill\"\n".to_owned() + &both),
+    );
+    check(made, "hunter2")
+        .ended(0)
+        .says(&["no such stream as \"OTHERS\"; it will be made"]);
+    file.client
+        .api("STREAM.INFO.OTHERS", &json!({}))
+        .expect_err("nothing was made");
     let existing = ("create.ack_wait = \"30s\"\n", "");
     check(existing, "hunter2")
         .ended(11)
         .says(&["\"mill\"", "no such consumer"]);
+    // One that is there and is another.
+    let pulled = json!({ "ack_policy": "explicit", "ack_wait": 10_000_000_000u64 });
+    file.client.create_consumer("ORDERS", "mill", pulled);
+    check(as_it_is, "hunter2").ended(11).says(&["ack_wait"]);
 }
 
 #[test]

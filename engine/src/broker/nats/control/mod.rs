@@ -52,10 +52,27 @@ pub(crate) fn bind(
     })
 }
 
+/// What [`bind`] would come to, and what it would make: nothing is made. Blocks for at most `limit`.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_planned(
+    server: &Access,
+    wanted: &[Wanted],
+    limit: Duration,
+) -> Result<(Vec<Bound>, Vec<String>), BindError> {
+    on_own_thread(limit, async |doing| {
+        let session = Session::connect(server, doing).await?.planning();
+        let bound = bind_all(&session, wanted).await?;
+        Ok((bound, session.planned()))
+    })
+}
+
 /// The streams that capture what these patterns stand for, as they are now. Blocks for at most `limit`.
 ///
 /// # Errors
 /// As [`bind`], of the patterns alone.
+#[cfg(test)]
 pub(crate) fn streams_of(
     server: &Access,
     handler: &str,

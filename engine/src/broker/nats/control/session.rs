@@ -80,6 +80,8 @@ pub(super) struct Session {
     doing: Doing,
     /// What the server last complained of on its own.
     denied: watch::Receiver<String>,
+    /// What would be made, where nothing is.
+    planned: Option<RefCell<Vec<String>>>,
 }
 
 impl Session {
@@ -92,13 +94,16 @@ impl Session {
         // So that the last error is told, and not only that the time is over.
         let until = tokio::time::Instant::now() + limit * 9 / 10;
         loop {
-            match Self::connect(access, Rc::clone(&doing)).await {
-                Err(error) if is_unreachable(&error) && tokio::time::Instant::now() < until => {
-                    tracing::debug!(%error, "waiting for a server");
-                    tokio::time::sleep(RETRY_DELAY).await;
-                }
+            let failed = match Self::connect(access, Rc::clone(&doing)).await {
+                Err(error) if is_unreachable(&error) => error,
                 ended => return ended,
+            };
+            let again = tokio::time::Instant::now() + RETRY_DELAY;
+            if again >= until {
+                return Err(failed);
             }
+            tracing::debug!(%failed, "waiting for a server");
+            tokio::time::sleep_until(again).await;
         }
     }
 
@@ -126,6 +131,7 @@ impl Session {
                         servers,
                         doing,
                         denied,
+                        planned: None,
                     });
                 }
                 Err(error) => {
@@ -136,6 +142,26 @@ impl Session {
             }
         }
         Err(refused.unwrap_or(ConnectError::NoUrl))
+    }
+
+    /// The same session, over which nothing is made: it is noted what would be.
+    pub(super) fn planning(mut self) -> Self {
+        self.planned = Some(RefCell::default());
+        self
+    }
+
+    /// Notes what would be made, if nothing is made.
+    pub(super) fn plans(&self, what: impl FnOnce() -> String) -> bool {
+        if let Some(planned) = &self.planned {
+            planned.borrow_mut().push(what());
+        }
+        self.planned.is_some()
+    }
+
+    /// What would be made.
+    pub(super) fn planned(&self) -> Vec<String> {
+        let planned = self.planned.as_ref();
+        planned.map(|planned| planned.take()).unwrap_or_default()
     }
 
     /// The version of the server that we are connected to.
