@@ -59,6 +59,7 @@ fn the_deciding_parts_are_pure() {
         "schedule.rs",
         "seams.rs",
         "slice.rs",
+        "sparse.rs",
         "split.rs",
         "subject.rs",
         "time.rs",

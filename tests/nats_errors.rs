@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millpond::{
-    Auth, ClientCertificate, Engine, EngineConfig, NatsConfig, NatsSource, Pem, Roots, Secret,
-    ServerUrl, Spread, StreamSource, TlsOptions,
+    Auth, ClientCertificate, Engine, EngineConfig, NatsConfig, NatsError, NatsSource, Pem, Roots,
+    Secret, ServerUrl, Spread, StartError, StreamSource, TlsOptions,
 };
 use millpond_tests::nats::{
     Certificates, Client, Nkey, Operator, Pair, Post, Server, Settings, async_nats,
@@ -253,6 +253,67 @@ fn servers_that_all_refuse_end_a_start_at_once() {
         "{error}"
     );
 }
+
+#[test]
+fn a_user_who_may_not_ask_for_streams_is_told_so() {
+    let denied = json!({ "publish": { "deny": "$JS.API.>" } });
+    let server = Settings::new().limited_user("some", "s", denied).start();
+    let source = NatsSource::Stream(StreamSource::existing("IN", "D"));
+    let mut config = at(&server.url(), [handler("counter").nats(source)]);
+    config.nats.as_mut().unwrap().auth = password("some", "s");
+    let error = Engine::start(config).expect_err("it may not");
+    let denied = matches!(error, StartError::Nats(NatsError::Permission(_)));
+    assert!(denied && error.to_string().contains("may not"), "{error}");
+}
+
+#[test]
+fn a_handler_of_a_stream_waits_for_a_server_that_is_late() {
+    let mut server = Server::start();
+    let client = Client::connect(&server.url());
+    client.create_stream("IN", &["in.>"], json!({}));
+    client.create_consumer("IN", "D", json!({}));
+    client.store_all([Post::new("in.x", "1")]);
+    let source = NatsSource::Stream(StreamSource::existing("IN", "D"));
+    let config = at(&server.url(), [handler("counter").nats(source)]);
+    server.kill();
+    let starting = std::thread::spawn(move || start(config));
+    // It has tried in vain: whoever connects is not answered before the server is there again.
+    std::thread::park_timeout(Duration::from_millis(300));
+    assert!(!starting.is_finished());
+    server.restart();
+    let engine = starting.join().expect("it starts");
+    client.wait_consumed("IN", "D");
+    assert_eq!(settled(&engine).settled(), 1);
+}
+
+#[test]
+fn times_that_can_not_be_are_refused() {
+    for (name, set) in TIMES {
+        let mut config = echo("nats://127.0.0.1:1", |_| ());
+        set(config.nats.as_mut().unwrap(), Duration::MAX);
+        let told = error(config);
+        assert!(told.contains(name) && told.contains("at most"), "{told}");
+    }
+    let never = echo("nats://127.0.0.1:1", |nats| {
+        nats.silence_max = Duration::ZERO
+    });
+    let told = error(never);
+    assert!(told.contains("silence_max is 0"), "{told}");
+    let mut handler = core("echo", None);
+    handler.limits.confirm_wait_max = Duration::ZERO;
+    let told = error(at("nats://127.0.0.1:1", [handler]));
+    assert!(told.contains("confirm_wait_max is 0"), "{told}");
+}
+
+/// Times of servers, by name.
+type SetTime = fn(&mut NatsConfig, Duration);
+const TIMES: [(&str, SetTime); 3] = [
+    ("silence_max", |nats, time| nats.silence_max = time),
+    ("reconnect_delay_max", |nats, time| {
+        nats.reconnect_delay_max = time
+    }),
+    ("ready_wait_max", |nats, time| nats.ready_wait_max = time),
+];
 
 #[test]
 fn a_queue_group_may_have_dots_in_its_name() {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millpond::{Engine, FaultKind, HandlerConfig, HandlerStats, Message, NatsSource, StreamSource};
 use millpond_tests::nats::async_nats::ConnectOptions;
-use millpond_tests::nats::{Client, Post, Server, Settings};
+use millpond_tests::nats::{Client, Post, Server, Settings, async_nats, header};
 use serde_json::{Value, json};
 
 use crate::harness::{LONG, PROBE, count, limited, settled, start, until};
@@ -251,4 +251,119 @@ fn an_outage_is_not_spent_on_calls_in_vain() {
     server.restart();
     until("all is handled", || stats(&engine, 0).acked == HELD);
     settled(&engine);
+}
+
+/// A server whose largest message is this, with streams for inputs and dead letters.
+fn with_letters(max_payload: usize) -> (Server, Client) {
+    let server = Settings::new().max_payload(max_payload).start();
+    let client = Client::connect(&server.url());
+    client.create_stream("IN", &["in.>"], json!({}));
+    client.create_consumer("IN", "D", json!({}));
+    client.create_stream("DEAD", &["dead"], json!({}));
+    (server, client)
+}
+
+fn lettered(name: &str) -> HandlerConfig {
+    let source = NatsSource::Stream(StreamSource::existing("IN", "D"));
+    let handler = limited(name, |l| {
+        l.deliveries_max = 1;
+        l.retry_delay_first = Duration::from_millis(1);
+    });
+    handler.nats(source).dead_letter("dead")
+}
+
+#[test]
+fn a_letter_that_is_too_large_leaves_out_what_has_no_room_and_is_stored() {
+    let (server, client) = with_letters(1_000);
+    let large = "trap".to_owned() + &" ".repeat(900);
+    let headers = Post::new("in.x", "trap").header("Long", &"v".repeat(700));
+    client.store_all([Post::new("in.x", "trap"), headers, Post::new("in.x", large)]);
+    let engine = start(at(&server.url(), [lettered(PROBE)]));
+    client.wait_consumed("IN", "D");
+    let letters: Vec<_> = (1..=3)
+        .map(|n| client.stored("DEAD", n).expect("a letter of each"))
+        .collect();
+    let of = |sequence: &str| {
+        let is = |m: &&_| named(m, "Millpond-Stream-Sequence").as_deref() == Some(sequence);
+        letters.iter().find(is).expect("a letter of this message")
+    };
+    let (whole, without_headers, bare) = (of("1"), of("2"), of("3"));
+    assert_eq!(&whole.payload[..], b"trap");
+    assert_eq!(named(whole, "Millpond-Headers-Left-Out"), None);
+    assert_eq!(&without_headers.payload[..], b"trap");
+    assert_eq!(named(without_headers, "Long"), None);
+    assert_eq!(
+        named(without_headers, "Millpond-Headers-Left-Out").as_deref(),
+        Some("1")
+    );
+    assert!(bare.payload.is_empty());
+    assert_eq!(
+        named(bare, "Millpond-Payload-Left-Out").as_deref(),
+        Some("904")
+    );
+    assert_eq!(named(bare, "Millpond-Stream").as_deref(), Some("IN"));
+    let stats = settled(&engine);
+    assert_eq!(
+        (stats.handlers[0].dead_lettered, stats.handlers[0].unsent),
+        (3, 0)
+    );
+}
+
+fn named(message: &async_nats::jetstream::message::StreamMessage, name: &str) -> Option<String> {
+    header(Some(&message.headers), name).map(str::to_owned)
+}
+
+#[test]
+fn a_streams_message_that_is_too_large_to_be_read_ends_in_the_dead_letters() {
+    let (server, client) = with_letters(4 << 20);
+    let large = "x".repeat((1 << 20) + 1);
+    client.store_all([
+        Post::new("in.x", "ok"),
+        Post::new("in.large", large),
+        Post::new("in.x", "ok"),
+    ]);
+    let engine = start(at(&server.url(), [lettered(PROBE)]));
+    client.wait_consumed("IN", "D");
+    assert_eq!(client.stream_messages("DEAD"), 1);
+    let letter = client.stored("DEAD", 1).expect("its letter");
+    assert_eq!(
+        named(&letter, "Millpond-Subject").as_deref(),
+        Some("in.large")
+    );
+    assert_eq!(
+        named(&letter, "Millpond-Stream-Sequence").as_deref(),
+        Some("2")
+    );
+    assert_eq!(
+        named(&letter, "Millpond-Reason").as_deref(),
+        Some("too-large")
+    );
+    let detail = named(&letter, "Millpond-Detail").expect("what it was");
+    assert!(detail.contains("1048577 bytes"), "{detail}");
+    let stats = settled(&engine).handlers.remove(0);
+    assert_eq!(
+        (stats.acked, stats.dead_lettered, stats.shed_total()),
+        (2, 1, 0)
+    );
+    assert_eq!(count(&stats.terminated, FaultKind::TooLarge), 1);
+    let redelivered = client.consumer("IN", "D")["num_redelivered"].as_u64();
+    assert_eq!(redelivered, Some(0), "it is told that it was given up on");
+}
+
+#[test]
+fn a_letter_of_a_handler_of_the_core_is_published_for_whoever_listens() {
+    let server = Settings::new().without_jetstream().start();
+    let client = Client::connect(&server.url());
+    let mut dead = client.subscribe("dead");
+    let handler = limited(PROBE, |l| l.deliveries_max = 1).dead_letter("dead");
+    let handler = handler.nats(NatsSource::Core { queue: None });
+    let engine = start(at(&server.url(), [handler]));
+    client.publish([Post::new("probe", "trap")]);
+    let letter = dead.next_message();
+    assert_eq!(&letter.payload[..], b"trap");
+    assert_eq!(
+        header(letter.headers.as_ref(), "Millpond-Reason"),
+        Some("trap")
+    );
+    assert_eq!(settled(&engine).handlers[0].dead_lettered, 1);
 }

@@ -195,6 +195,10 @@ impl HandlerConfig {
     /// all fit, none is kept, and `-Headers-Left-Out` says how many there were. Headers that tell a stream how to store a message
     /// (`Nats-Msg-Id`, `Nats-Expected-…`, `Nats-Rollup`, `Nats-TTL` and the like) are not on the letter of one that came from a stream.
     ///
+    /// Where a stream's message is larger than is read, or the letter is larger than the server takes, the headers are left out of it, then
+    /// the payload (`Millpond-Payload-Left-Out` says its bytes); `Millpond-Stream` and `-Stream-Sequence` say where it is. The
+    /// letter of a handler of the core of NATS is published at most once, as all that it sends: it is kept if a stream captures it.
+    ///
     /// A message is terminated only once its letter is taken: by a handler, or by a subscription with room. While nobody takes
     /// it, it is sent again after a delay, and its message stays in flight. Without a subject such a message is terminated at
     /// once, counted and logged. So is a letter that its own handler gives up on: it would go round for ever.

@@ -230,6 +230,12 @@ impl Engine {
         &self.inner.memory
     }
 
+    /// Why the engine has failed, if it has: a shard has panicked. Nothing is handled any more then.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.inner.threads.state.failure()
+    }
+
     /// Ends publishing, then waits until everything in flight is settled. The engine still has to be stopped.
     ///
     /// # Errors

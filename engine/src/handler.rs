@@ -11,6 +11,7 @@ use crate::outbox::OutboxBound;
 use crate::outcome::Policy;
 use crate::pause::Pausing;
 use crate::slice::{Slices, Way};
+use crate::sparse::Sparse;
 use crate::time::Instant;
 
 /// What a shard is told of a handler.
@@ -58,6 +59,8 @@ pub(crate) struct Handler {
     /// Batches that wait for confirmation.
     pub(crate) unconfirmed: usize,
     unconfirmed_max: usize,
+    /// Log lines of sends that were not confirmed.
+    pub(crate) unsent_lines: Sparse,
     pub(crate) confirm_wait_max: Duration,
     pub(crate) budget_of_owner: Duration,
 }
@@ -89,6 +92,7 @@ impl Handler {
             droppable: setup.droppable,
             paused: false,
             unconfirmed: 0,
+            unsent_lines: Sparse::default(),
             unconfirmed_max: unconfirmed_max(limits, rules.ordered),
             confirm_wait_max: limits.confirm_wait_max,
             budget_of_owner: setup.budget_of_owner,

@@ -24,8 +24,16 @@ pub(crate) const SUBJECT: &str = "Millpond-Subject";
 pub(crate) const ARRIVED: &str = "Millpond-Arrived-Unix-Ms";
 /// When its last call failed, in milliseconds since 1970.
 pub(crate) const FAILED: &str = "Millpond-Failed-Unix-Ms";
+/// The stream that it came from, if it came from one.
+pub(crate) const STREAM: &str = "Millpond-Stream";
+/// Its number there.
+pub(crate) const SEQUENCE: &str = "Millpond-Stream-Sequence";
 /// Headers of the message that found no room beside these.
 pub(crate) const LEFT_OUT: &str = "Millpond-Headers-Left-Out";
+/// Bytes of its payload, which found no room.
+pub(crate) const PAYLOAD_LEFT_OUT: &str = "Millpond-Payload-Left-Out";
+/// Most characters of the detail on a letter that has no room for the payload either.
+const SHORT_DETAIL_CHARS_MAX: usize = 64;
 /// Most characters of a detail: what a person reads.
 const DETAIL_CHARS_MAX: usize = 512;
 
@@ -56,20 +64,41 @@ pub(crate) struct Sender {
     pub(crate) to: String,
 }
 
-/// The letter of a message. One that came to this handler as its own letter has none: it would go round for ever.
+/// What a letter has of its message, the most first: what its taker takes is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Payload and headers.
+    All,
+    /// The payload.
+    Payload,
+    /// Nothing: what it was is only told.
+    Nothing,
+}
+
+impl Carries {
+    /// All, the most first.
+    pub(crate) const ALL: [Self; 3] = [Self::All, Self::Payload, Self::Nothing];
+}
+
+/// The letter of a message, which came from this place of a stream. One that came to this handler as its own letter has none: it would go round for ever.
 pub(crate) fn letter(
     message: &Message,
     fault: &Fault,
     sender: &Sender,
-    wall: Wall,
-    now: Instant,
+    from: Option<(String, u64)>,
+    carries: Carries,
+    (wall, now): (Wall, Instant),
 ) -> Option<Message> {
     let mut headers = message.headers();
     let own = headers.any(|(key, value)| key == HANDLER && value == sender.handler);
     if own && message.subject() == sender.to {
         return None;
     }
-    let detail: String = fault.detail.chars().take(DETAIL_CHARS_MAX).collect();
+    let chars_max = match carries {
+        Carries::All | Carries::Payload => DETAIL_CHARS_MAX,
+        Carries::Nothing => SHORT_DETAIL_CHARS_MAX,
+    };
+    let detail: String = fault.detail.chars().take(chars_max).collect();
     let detail = detail.replace(|c: char| c.is_control(), " ");
     let own = [
         (REASON, fault.kind.name().to_owned()),
@@ -82,19 +111,35 @@ pub(crate) fn letter(
         (FAILED, wall.unix_ms(now).to_string()),
     ];
     let start = Message::builder(&sender.to).format(message.format());
-    let start = own
+    let mut start = own
         .iter()
         .fold(start, |b, (key, value)| b.header(key, value));
+    if let Some((stream, sequence)) = from {
+        start = start
+            .header(STREAM, &stream)
+            .header(SEQUENCE, &sequence.to_string());
+    }
     let with = |start: MessageBuilder, count: usize| {
         let some = message.headers().take(count);
         some.fold(start, |b, (key, value)| b.header(key, value))
     };
     let all = message.headers().count();
-    let whole = with(start.clone(), all).payload(message.payload());
-    whole.ok().or_else(|| {
-        let start = start.header(LEFT_OUT, &all.to_string());
-        start.payload(message.payload()).ok()
-    })
+    if carries == Carries::All {
+        let whole = with(start.clone(), all).payload(message.payload());
+        if let Ok(whole) = whole {
+            return Some(whole);
+        }
+    }
+    if all > 0 {
+        start = start.header(LEFT_OUT, &all.to_string());
+    }
+    match carries {
+        Carries::All | Carries::Payload => start.payload(message.payload()).ok(),
+        Carries::Nothing => {
+            let bytes = message.payload().len().to_string();
+            start.header(PAYLOAD_LEFT_OUT, &bytes).payload(b"").ok()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +178,8 @@ mod tests {
         (m.attempts, m.arrived) = (5, Some(start));
         let fault = Fault::new(FaultKind::Trap, "unreachable\nat f");
         let later = start + Duration::from_millis(1_500);
-        let letter = letter(&m, &fault, &sender(), wall(start), later).unwrap();
+        let times = (wall(start), later);
+        let letter = letter(&m, &fault, &sender(), None, Carries::All, times).unwrap();
         assert_eq!(
             (letter.subject(), letter.payload(), letter.format()),
             ("dead", &b"data"[..], Format::Http)
@@ -162,8 +208,12 @@ mod tests {
                 .unwrap()
         };
         let fault = Fault::new(FaultKind::Trap, "");
-        assert!(letter(&of("h"), &fault, &sender(), wall(start), start).is_none());
-        assert!(letter(&of("other"), &fault, &sender(), wall(start), start).is_some());
+        let of_letter = |name| {
+            let times = (wall(start), start);
+            letter(&of(name), &fault, &sender(), None, Carries::All, times)
+        };
+        assert!(of_letter("h").is_none());
+        assert!(of_letter("other").is_some());
     }
 
     #[test]
@@ -175,12 +225,40 @@ mod tests {
             .payload(b"x")
             .unwrap();
         let fault = Fault::new(FaultKind::Trap, "d".repeat(10_000));
-        let letter = letter(&m, &fault, &sender(), wall(start), start).unwrap();
+        let times = (wall(start), start);
+        let letter = letter(&m, &fault, &sender(), None, Carries::All, times).unwrap();
         assert_eq!(header(&letter, LEFT_OUT), Some("1"));
         assert_eq!(
             header(&letter, DETAIL).map(str::len),
             Some(DETAIL_CHARS_MAX)
         );
         assert_eq!(letter.payload(), b"x");
+    }
+
+    #[test]
+    fn what_has_no_room_is_left_out_and_told() {
+        let start = crate::testing::start();
+        let m = Message::builder("a")
+            .header("k", "v")
+            .payload(b"12345")
+            .unwrap();
+        let fault = Fault::new(FaultKind::Trap, "d".repeat(100));
+        let of = |carries| {
+            let from = Some(("ORDERS".to_owned(), 7));
+            let times = (wall(start), start);
+            letter(&m, &fault, &sender(), from, carries, times).unwrap()
+        };
+        for carries in Carries::ALL {
+            let letter = of(carries);
+            assert_eq!(header(&letter, STREAM), Some("ORDERS"));
+            assert_eq!(header(&letter, SEQUENCE), Some("7"));
+            let whole = carries == Carries::All;
+            assert_eq!(header(&letter, "k"), whole.then_some("v"));
+            assert_eq!(header(&letter, LEFT_OUT), (!whole).then_some("1"));
+        }
+        let (most, least) = (of(Carries::Payload), of(Carries::Nothing));
+        assert_eq!((most.payload(), least.payload()), (&b"12345"[..], &b""[..]));
+        assert_eq!(header(&least, PAYLOAD_LEFT_OUT), Some("5"));
+        assert_eq!(header(&least, DETAIL).map(str::len), Some(64));
     }
 }

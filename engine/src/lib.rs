@@ -56,6 +56,7 @@ mod seams;
 mod settle;
 mod shard;
 mod slice;
+mod sparse;
 mod split;
 pub mod subject;
 mod time;

@@ -28,11 +28,13 @@ pub enum FaultKind {
     Host,
     /// The call succeeded, but a message that it sent was refused by where it went, or may not go there.
     Refused,
+    /// It came from a stream and is larger than is read: there was no call.
+    TooLarge,
 }
 
 impl FaultKind {
     /// Every kind, in the order in which they are counted.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Trap,
         Self::Deadline,
         Self::Memory,
@@ -43,6 +45,7 @@ impl FaultKind {
         Self::Outbox,
         Self::Host,
         Self::Refused,
+        Self::TooLarge,
     ];
 
     /// Its name, in the words that logs and stats use.
@@ -59,6 +62,7 @@ impl FaultKind {
             Self::Outbox => "outbox",
             Self::Host => "host",
             Self::Refused => "refused",
+            Self::TooLarge => "too-large",
         }
     }
 }

@@ -89,9 +89,22 @@ pub(crate) fn of_handler(l: &HandlerLimits) -> Option<String> {
         .time("retry_delay_first", l.retry_delay_first)
         .time("retry_delay_max", l.retry_delay_max)
         .time("split_time_max", l.split_time_max)
-        .time("confirm_wait_max", l.confirm_wait_max)
+        .some_time("confirm_wait_max", l.confirm_wait_max)
         .time("pause_first", l.pause_first)
         .time("pause_max", l.pause_max);
+    check.0
+}
+
+/// What is wrong with the times of servers, if anything is.
+pub(crate) fn of_nats(
+    silence: Duration,
+    reconnect_delay: Duration,
+    ready: Duration,
+) -> Option<String> {
+    let check = Check::default()
+        .some_time("silence_max", silence)
+        .some_time("reconnect_delay_max", reconnect_delay)
+        .time("ready_wait_max", ready);
     check.0
 }
 
@@ -216,7 +229,7 @@ mod tests {
             ("retry_delay_first", |l| &mut l.retry_delay_first, false),
             ("retry_delay_max", |l| &mut l.retry_delay_max, false),
             ("split_time_max", |l| &mut l.split_time_max, false),
-            ("confirm_wait_max", |l| &mut l.confirm_wait_max, false),
+            ("confirm_wait_max", |l| &mut l.confirm_wait_max, true),
             ("pause_first", |l| &mut l.pause_first, false),
             ("pause_max", |l| &mut l.pause_max, false),
         ];

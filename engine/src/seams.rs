@@ -21,10 +21,22 @@ pub(crate) struct Arrival {
     pub(crate) again: bool,
 }
 
+/// A message that has come and can't be handled, whatever its handler does: of it there is all but what is too large.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    pub(crate) handler: HandlerId,
+    pub(crate) message: Message,
+    pub(crate) fault: Fault,
+}
+
 /// Where messages come from, and where settlements and sends go.
 pub(crate) trait Transport {
     /// Hands over what has come, up to `max`.
     fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival));
+    /// A message that has come and can't be handled: it is given up on. The next one, if there is one.
+    fn unfit(&mut self) -> Option<Unfit> {
+        None
+    }
     /// The thread has rested, and the poller may have told of something that it does not tell again.
     fn woken(&mut self) {}
     /// Calls `apply` for each handler whose limits have changed since the last time.
@@ -43,6 +55,14 @@ pub(crate) trait Transport {
     }
     /// Takes a released send of this handler's guest, and says whether it will report on it.
     fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;
+    /// Whether a dead letter is small enough to be taken, as far as can be known.
+    fn has_room_for(&mut self, _from: HandlerId, _letter: &Message) -> bool {
+        true
+    }
+    /// The stream that a message came from, and its number there.
+    fn place_of(&self, _message: &Message) -> Option<(String, u64)> {
+        None
+    }
     /// Takes a dead letter: as a send, but refused where nobody takes it.
     fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;
     /// What has become of sends since the last time: the next report, if there is one.

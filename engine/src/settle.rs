@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Shares, Unsent};
-use crate::letter::{Sender, letter};
+use crate::letter::{Carries, Sender, letter};
 use crate::message::{HandlerId, Message};
 use crate::outbox::{Mark, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
-use crate::seams::{Ended, Guest, Transport};
+use crate::seams::{Ended, Guest, Transport, Unfit};
 use crate::shard::{Shard, exclusive};
 use crate::time::Instant;
 
@@ -225,11 +225,12 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         let known = inputs.len() == 1 || shares.are_known();
         if let Some(why) = shares.first() {
             self.metrics.handler(id).unsent.add(1);
-            tracing::warn!(
-                handler = self.handlers[id.index()].name,
-                ?why,
-                "a send was not confirmed"
-            );
+            let handler = &mut self.handlers[id.index()];
+            if handler.unsent_lines.ask(at) {
+                let others = handler.unsent_lines.left_out();
+                let name = &handler.name;
+                tracing::warn!(handler = name, ?why, others, "a send was not confirmed");
+            }
         }
         for (place, (mut message, mark)) in inputs.into_iter().enumerate() {
             match shares.why(place) {
@@ -346,11 +347,48 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         );
     }
 
+    /// The dead letter of a message, with as much of it as its taker takes.
+    fn letter(&mut self, id: HandlerId, dead: &Letter, at: Instant) -> Option<Message> {
+        let sender = self.handlers[id.index()].letters.as_ref()?;
+        let (mut made, times) = (None, (self.wall, at));
+        for carries in Carries::ALL {
+            let from = self.transport.place_of(&dead.message);
+            made = letter(&dead.message, &dead.fault, sender, from, carries, times);
+            match &made {
+                Some(made) if !self.transport.has_room_for(id, made) => {}
+                _ => break,
+            }
+        }
+        made
+    }
+
+    /// Gives up on messages that came and can't be handled, whatever their handler does.
+    pub(crate) fn give_up_unfit(&mut self, at: Instant) {
+        while let Some(unfit) = self.transport.unfit() {
+            let Unfit {
+                handler: id,
+                message,
+                fault,
+            } = unfit;
+            self.metrics.handler(id).received.add(1);
+            self.metrics.faulted(id, fault.kind);
+            let refusals = 0;
+            self.send_letter(
+                id,
+                Letter {
+                    message,
+                    fault,
+                    refusals,
+                },
+                at,
+            );
+        }
+    }
+
     /// Sends the dead letter of a message that was given up on; without one, the message is terminated.
     fn send_letter(&mut self, id: HandlerId, dead: Letter, at: Instant) {
+        let made = self.letter(id, &dead, at);
         let sender = self.handlers[id.index()].letters.as_ref();
-        let made =
-            sender.and_then(|sender| letter(&dead.message, &dead.fault, sender, self.wall, at));
         let Some(made) = made else {
             if let Some(sender) = sender {
                 let Sender { handler, to, .. } = sender;

@@ -95,6 +95,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     pub(crate) fn turn(&mut self, now: Instant) -> Next {
         self.charge(now);
         self.receive(now);
+        self.give_up_unfit(now);
         self.confirm(now);
         let went = self.go(now);
         self.transport.flush();

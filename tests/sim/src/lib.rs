@@ -36,6 +36,7 @@ engine! {
     settle "../../../engine/src/settle.rs"
     shard "../../../engine/src/shard.rs"
     slice "../../../engine/src/slice.rs"
+    sparse "../../../engine/src/sparse.rs"
     split "../../../engine/src/split.rs"
     subject "../../../engine/src/subject.rs"
     time "../../../engine/src/time.rs"

@@ -3,14 +3,11 @@
 //! Signals are taken by signal-hook: the standard library has none of it, rustix installs no handlers, and tokio's would need its
 //! runtime for two signals. A thread of its own waits for them, since waiting for one can't be given up.
 
-use std::future::{Future, pending};
-use std::pin::pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millpond::{DrainError, Engine, Overflow};
+use millpond::{DrainError, Engine};
 use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -90,16 +87,6 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()>
 
 /// Waits for a signal, as long as the engine is sound.
 fn wait(engine: &Engine, signals: &Receiver<i32>) -> anyhow::Result<i32> {
-    // Nobody publishes there: it ends when the engine does, which is by itself only if a shard has failed. Where the configuration
-    // leaves no room for a subscription, that is seen at the end.
-    let nothing = engine.subscribe("millpond.end", Overflow::Drop).ok();
-    let mut end = pin!(async {
-        match &nothing {
-            Some(nothing) => drop(nothing.recv().await),
-            None => pending().await,
-        }
-    });
-    let mut looking = Context::from_waker(Waker::noop());
     loop {
         match signals.recv_timeout(LOOK) {
             Ok(signal) => return Ok(signal),
@@ -108,9 +95,8 @@ fn wait(engine: &Engine, signals: &Receiver<i32>) -> anyhow::Result<i32> {
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if end.as_mut().poll(&mut looking).is_ready() {
-            engine.drain(Duration::ZERO)?;
-            anyhow::bail!("the engine ended by itself");
+        if let Some(why) = engine.failure() {
+            return Err(DrainError::Failed(why).into());
         }
     }
 }

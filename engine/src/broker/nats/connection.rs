@@ -242,6 +242,16 @@ impl Connection {
         self.base.servers.all_refused()
     }
 
+    /// The server's `max_payload`, where it is more than is read of a message.
+    pub(crate) fn takes_more_than_is_read(&self) -> Option<usize> {
+        let Phase::Live(live) = &self.phase else {
+            return None;
+        };
+        let bytes = live.info.payload_bytes_max()?;
+        let read = self.base.config.limits.wire.payload_bytes_max;
+        (bytes > read).then_some(bytes)
+    }
+
     /// What the server says of itself, while it is live.
     #[cfg(test)]
     pub(crate) fn info(&self) -> Option<&Arc<ServerInfo>> {

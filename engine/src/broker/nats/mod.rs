@@ -41,6 +41,11 @@ mod wire;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
+#[path = "../../../fuzz/src/checks.rs"]
+mod fuzz_checks;
+#[cfg(test)]
 mod real;
 #[cfg(test)]
 mod testing;

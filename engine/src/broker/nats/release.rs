@@ -5,7 +5,7 @@
 
 use super::atomic::Atomic;
 use super::control::DeliveryLevel;
-use super::js::publish::BATCH_HEADERS;
+use super::js::publish::{BATCH_HEADERS, STORE_HEADERS};
 use super::takes::Take;
 use super::transport::NatsTransport;
 use crate::message::{HandlerId, Message};
@@ -59,6 +59,20 @@ impl NatsTransport {
         let joint = atomic.as_ref().is_some_and(Atomic::has_several);
         self.desk.atomic = atomic;
         Ok(joint)
+    }
+
+    /// Whether the server takes a letter of this size; while there is no server, that is not known.
+    pub(super) fn takes_letter(&mut self, from: HandlerId, letter: &Message) -> bool {
+        if !self.connection.is_live() {
+            return true;
+        }
+        let stream = matches!(self.desk.handlers[from.index()], Take::Stream(_));
+        let dropped: &[&str] = if stream { &STORE_HEADERS } else { &[] };
+        let (lines, payload) = (letter.raw_headers(), letter.payload());
+        self.connection
+            .writer()
+            .check(dropped, lines, payload)
+            .is_ok()
     }
 
     /// Whether each of these sends is within what the server takes: nearly always seen from the sum of all.

@@ -10,9 +10,11 @@ use super::status::Trouble;
 use super::takes::{FromStream, Subscribed, Take, Use};
 use super::transport::{Desk, NatsTransport, told};
 use super::wire::parse::{Incoming, TooLarge};
+use crate::broker::nats::control::DeliveryLevel;
 use crate::confirm::{Report, Unsent};
-use crate::message::HandlerId;
-use crate::outcome::ShedReason;
+use crate::message::{HandlerId, Via};
+use crate::outcome::{Fault, FaultKind, ShedReason};
+use crate::seams::Unfit;
 use crate::time::Instant;
 
 impl NatsTransport {
@@ -25,6 +27,12 @@ impl NatsTransport {
                     version = info.version,
                     "connected"
                 );
+                if let Some(bytes) = self.connection.takes_more_than_is_read() {
+                    tracing::warn!(
+                        bytes,
+                        "the server's max_payload is more than is read: larger messages are given up on"
+                    );
+                }
                 self.begin(now);
             }
             Change::Info(info) => tracing::debug!(?info, "the server says anew what it is"),
@@ -37,8 +45,8 @@ impl NatsTransport {
                 tracing::warn!(%why, "not connected; trying again");
                 self.trouble(why);
             }
-            Change::Refused(refusal) => self.refused(&refusal),
-            Change::TooLarge(large) => self.too_large(&large, now),
+            Change::Refused(refusal) => self.refused(&refusal, now),
+            Change::TooLarge(large) => self.too_large(large, now),
         }
     }
 
@@ -49,35 +57,63 @@ impl NatsTransport {
         self.desk.status.set_trouble(trouble);
     }
 
-    /// A message was not read: a stream is told not to deliver it again, since that would end the same way.
-    fn too_large(&mut self, large: &TooLarge, now: Instant) {
-        let (subject, bytes) = (large.message.subject(), large.bytes);
-        let (Some(&Use::Core(id)) | Some(&Use::Pulls(id))) = self.desk.takes.use_of(large.sid)
-        else {
+    /// A message was not read. One of a stream is given up on, with a letter where its handler has them: it would come again, and end
+    /// the same way. One that was to be acked on arrival is terminated, and one of the core is gone.
+    fn too_large(&mut self, large: TooLarge, now: Instant) {
+        let TooLarge {
+            sid,
+            mut message,
+            bytes,
+        } = large;
+        let (Some(&Use::Core(id)) | Some(&Use::Pulls(id))) = self.desk.takes.use_of(sid) else {
             return;
         };
-        let handler = self.process.name(id);
-        tracing::error!(
-            handler,
-            subject,
-            bytes,
-            "a message above the limits was left out"
-        );
-        self.desk.shed(id, ShedReason::TooLarge);
-        let reply = large
-            .message
+        let desk = &mut self.desk;
+        if desk.large.ask(now) {
+            let (handler, subject) = (self.process.name(id), message.subject());
+            let others = desk.large.left_out();
+            tracing::error!(
+                handler,
+                subject,
+                bytes,
+                others,
+                "a message above the limits was left out"
+            );
+        }
+        let of_stream = message
             .reply_to()
-            .filter(|r| Delivery::parse(r).is_some());
-        if let (Take::Stream(stream), Some(reply)) = (&mut self.desk.handlers[id.index()], reply) {
-            stream.pulls.came(now);
+            .is_some_and(|r| Delivery::parse(r).is_some());
+        let Take::Stream(stream) = &mut desk.handlers[id.index()] else {
+            return desk.shed(id, ShedReason::TooLarge);
+        };
+        if !of_stream {
+            return desk.shed(id, ShedReason::TooLarge);
+        }
+        stream.pulls.came(now);
+        if stream.level == DeliveryLevel::AtMostOnce {
             let mut text = Vec::new();
             ack::put_term(&mut text, "it is too large");
             let written = self.connection.is_live().then(|| {
                 let writer = self.connection.writer();
-                writer.publish_bytes(reply, None, &[], &text)
+                writer.publish_bytes(message.raw_reply_to(), None, &[], &text)
             });
             told(written.into_iter().collect());
+            return self.desk.shed(id, ShedReason::TooLarge);
         }
+        message.via = Via::Stream;
+        message.detach();
+        message.place = desk
+            .unacked
+            .keep(message.raw_reply_to(), stream.bound.ack_wait, now);
+        self.process.admit_always(id, &message);
+        let message = self.process.arrival(id, message, now).message;
+        let detail = format!("its headers and payload of {bytes} bytes are more than is read");
+        let fault = Fault::new(FaultKind::TooLarge, detail);
+        self.desk.unfit.push_back(Unfit {
+            handler: id,
+            message,
+            fault,
+        });
     }
 
     /// A new connection: everything is subscribed again.
@@ -124,13 +160,16 @@ impl NatsTransport {
     }
 
     /// The server said no to something: what is its handler's is told by its name.
-    fn refused(&mut self, refusal: &ServerRefusal) {
+    fn refused(&mut self, refusal: &ServerRefusal, now: Instant) {
         let id = self.desk.of_handler(&refusal.kind);
         let handler = id.map(|id| self.process.name(id));
         if let Some(id) = id {
             self.desk.status.add_refused(id, refusal);
         }
-        tracing::error!(?handler, %refusal, "refused by the server");
+        if self.desk.refusals.ask(now) {
+            let others = self.desk.refusals.left_out();
+            tracing::error!(?handler, %refusal, others, "refused by the server");
+        }
         self.desk.refused = true;
         let of = handler.map_or(String::new(), |name| format!("handler {name:?}: "));
         let server = self.connection.server();

@@ -15,7 +15,7 @@ use super::confirms::CONFIRMS_MAX;
 use super::connection::Connection;
 use super::control::{
     Access, Api, BindError, Bound, ConnectError, DeliveryLevel, Redelivery, Wanted, bind,
-    streams_of,
+    bind_planned,
 };
 use super::feeds::{NatsPort, Wishes};
 use super::js::ack::Counts;
@@ -39,6 +39,7 @@ use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::port::{Port, Unpark};
+use crate::ranges::of_nats;
 
 /// The socket's name among those of a shard's poller, whose waker is 0.
 const SOCKET: Token = Token(1);
@@ -80,11 +81,9 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
         if nats.urls.is_empty() {
             return Some("nats has no server; name at least one url".into());
         }
-        if nats.silence_max.is_zero() {
-            return Some("silence_max is 0; it must be above 0".into());
-        }
-        if nats.reconnect_delay_max.is_zero() {
-            return Some("reconnect_delay_max is 0; it must be above 0".into());
+        let (silence, delay) = (nats.silence_max, nats.reconnect_delay_max);
+        if let Some(fault) = of_nats(silence, delay, nats.ready_wait_max) {
+            return Some(fault);
         }
     } else {
         let without = config.handlers.iter().find(|h| h.nats.is_some())?;
@@ -409,28 +408,20 @@ pub fn check_nats(config: &EngineConfig) -> Result<Vec<String>, StartError> {
         ..ConnectionConfig::new(nats.urls.clone(), tls)
     };
     let access = Access::of(&connection);
-    streams_of(&access, "", &[], nats.ready_wait_max)
-        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
-    let mut known = Vec::new();
-    for handler in &config.handlers {
-        let Some(NatsSource::Stream(source)) = &handler.nats else {
-            continue;
-        };
-        let wanted = Wanted {
-            create: None,
-            ..wanted(handler, source, &handler.limits, config.shards)
-        };
-        match bind(&access, &[wanted], nats.ready_wait_max) {
-            Ok(bound) => known.extend(bound.iter().flat_map(|b| {
-                b.warnings
-                    .iter()
-                    .map(|w| format!("handler {:?}, consumer {:?}: {w}", b.handler, b.consumer))
-            })),
-            Err(error) if error.is_to_be_made(source.create.as_ref()) => {
-                known.push(format!("{error}; it will be made"))
-            }
-            Err(error) => return Err(told_by_control(error, nats.ready_wait_max).into()),
+    let handlers = config.handlers.iter();
+    let wanted = handlers.filter_map(|handler| match &handler.nats {
+        Some(NatsSource::Stream(source)) => {
+            Some(wanted(handler, source, &handler.limits, config.shards))
         }
+        _ => None,
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let (bound, mut known) = bind_planned(&access, &wanted, nats.ready_wait_max)
+        .map_err(|error| told_by_control(error, nats.ready_wait_max))?;
+    for bound in &bound {
+        let (handler, consumer) = (&bound.handler, &bound.consumer);
+        let warnings = bound.warnings.iter();
+        known.extend(warnings.map(|w| format!("handler {handler:?}, consumer {consumer:?}: {w}")));
     }
     Ok(known)
 }
@@ -442,6 +433,13 @@ fn told_by_control(error: BindError, after: Duration) -> NatsError {
             NatsError::Unreachable { after, why }
         }
         BindError::Connect(why) => NatsError::Refused(why.to_string()),
+        BindError::Request { ref why, .. } if why.is_denied() => {
+            NatsError::Permission(error.to_string())
+        }
+        BindError::Request { ref why, .. } if why.may_pass() => {
+            let why = error.to_string();
+            NatsError::Unreachable { after, why }
+        }
         other => NatsError::Stream(other.to_string()),
     }
 }

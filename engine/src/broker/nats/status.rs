@@ -128,3 +128,56 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::refusal::ServerRefusal;
+    use super::*;
+
+    fn refusal(text: &str) -> ServerRefusal {
+        ServerRefusal::read(text)
+    }
+
+    #[test]
+    fn every_err_of_a_server_is_counted_and_what_is_none_is_not() {
+        let status = Status::default();
+        let ended = |fault| {
+            let server = "nats://a:4222".into();
+            let error = ConnectionError { server, fault };
+            status.set_trouble(Trouble::Connection {
+                error,
+                all_refused: false,
+            });
+            status.refusals()
+        };
+        let ends = [
+            "'Maximum Payload Violation'",
+            "'Authorization Violation'",
+            "'User Authentication Expired'",
+            "'Stale Connection'",
+            "'Slow Consumer'",
+            "'Maximum Connections Exceeded'",
+        ];
+        for (text, count) in ends.into_iter().zip(1..) {
+            let refusal = refusal(text);
+            assert!(refusal.ends(), "{text}");
+            assert_eq!(ended(ConnectionFault::Refused(refusal)), count, "{text}");
+        }
+        assert_eq!(ended(ConnectionFault::Closed("it was live")), 6);
+        status.set_trouble(Trouble::Refused("a subject".into()));
+        assert_eq!(status.refusals(), 7);
+    }
+
+    #[test]
+    fn each_handler_has_its_own_count_and_the_latest_words() {
+        let status = Status::default();
+        let [first, second] = [HandlerId(0), HandlerId(1)];
+        status.add_refused(first, &refusal("'a'"));
+        status.add_refused(second, &refusal("'b'"));
+        status.add_refused(first, &refusal("'c'"));
+        let told = |id| status.refused(id).map(|row| (row.count, row.latest));
+        assert_eq!(told(first), Some((2, "c".into())));
+        assert_eq!(told(second), Some((1, "b".into())));
+        assert_eq!(told(HandlerId(2)), None);
+    }
+}

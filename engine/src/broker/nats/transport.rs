@@ -15,7 +15,7 @@ use super::atomic::Atomic;
 use super::confirms::Confirms;
 use super::connection::{Barrier, Connection};
 use super::feeds::{Question, Wish, Wishes};
-use super::js::ack;
+use super::js::ack::{self, Delivery};
 use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
 use super::pulls::Ask;
@@ -36,7 +36,8 @@ use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Outcome, ShedReason};
-use crate::seams::{Arrival, Transport};
+use crate::seams::{Arrival, Transport, Unfit};
+use crate::sparse::Sparse;
 use crate::time::Instant;
 
 /// Bytes that one turn reads at most: a thousand messages of 128 bytes with their lines, so that calls are made between reads.
@@ -95,6 +96,11 @@ pub(super) struct Desk {
     pub(super) refused: bool,
     /// Subscriptions that it refused, of the present connection: bounded by their number.
     pub(super) deaf: Vec<u64>,
+    /// What came from streams and is too large to be read. Bounded by what streams are asked for.
+    pub(super) unfit: VecDeque<Unfit>,
+    /// Log lines of what was too large, and of what was refused.
+    pub(super) large: Sparse,
+    pub(super) refusals: Sparse,
     pub(super) senders: Senders,
     /// The sends of an input that are being written together.
     pub(super) atomic: Option<Atomic>,
@@ -147,6 +153,9 @@ impl NatsTransport {
                 draining: false,
                 refused: false,
                 deaf: Vec::new(),
+                unfit: VecDeque::new(),
+                large: Sparse::default(),
+                refusals: Sparse::default(),
                 senders,
                 atomic: None,
                 no_room: false,
@@ -569,6 +578,21 @@ impl Transport for NatsTransport {
         outbox: &Outbox,
     ) -> Result<bool, String> {
         self.may_release(from, inputs, release, outbox)
+    }
+
+    fn has_room_for(&mut self, from: HandlerId, letter: &Message) -> bool {
+        self.takes_letter(from, letter)
+    }
+
+    fn place_of(&self, message: &Message) -> Option<(String, u64)> {
+        let from_stream = message.via == Via::Stream;
+        let reply = from_stream.then(|| std::str::from_utf8(message.raw_reply_to()));
+        let delivery = Delivery::parse(reply?.ok()?)?;
+        Some((delivery.stream.to_owned(), delivery.stream_sequence))
+    }
+
+    fn unfit(&mut self) -> Option<Unfit> {
+        self.desk.unfit.pop_front()
     }
 
     fn send_letter(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent {

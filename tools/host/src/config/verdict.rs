@@ -27,7 +27,9 @@ pub(super) fn fault(words: &str, handlers: &[Planned], origin: &Origin<'_>) -> F
     }
     match first_word(words) {
         "shards" => Fault::new(Way::of(&["engine", "shards"]), words),
-        key @ ("silence_max" | "reconnect_delay_max") => Fault::new(Way::of(&["nats", key]), words),
+        key @ ("silence_max" | "reconnect_delay_max" | "ready_wait_max") => {
+            Fault::new(Way::of(&["nats", key]), words)
+        }
         word => match EngineLimitKeys::KEYS.iter().find(|key| key.field == word) {
             Some(key) => Fault::new(Way::of(&["engine", "limits", key.key]), renamed(words, key)),
             None if words.starts_with("there is no handler") => Fault::new(

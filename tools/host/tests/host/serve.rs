@@ -87,6 +87,26 @@ fn it_runs_components_of_each_contract() {
     assert_eq!(program.ended().code(), Some(0));
 }
 
+#[test]
+fn a_guest_can_not_end_it() {
+    let server = Server::start();
+    let client = Client::connect(&server.url());
+    let mut program = Program::start(&mut run_on(
+        &server.url(),
+        "probe-0.2.0-draft",
+        &["--allow-publish", "millpond.>", "--allow-publish", "said"],
+    ));
+    program.wait_for("ready");
+    let mut said = client.subscribe("said");
+    client.settle();
+    for _ in 0..3 {
+        client.publish([Post::new("probe", "say millpond.end x;say said x")]);
+        said.next_message();
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code(), Some(0));
+}
+
 /// Starts the program with a guest that sleeps in a call for longer than any test, and asks it to end.
 fn asked_to_end_in_a_call(server: &Server, arguments: &[&str]) -> Program {
     let client = Client::connect(&server.url());
@@ -192,10 +212,34 @@ fn a_file_is_checked_with_its_servers() {
     check(elsewhere, "hunter2")
         .ended(11)
         .says(&["\"OTHERS\"", "no such stream"]);
+    // What is to be made does not keep the rest from being looked at.
+    let letters = (
+        "create.ack_wait = \"30s\"\n",
+        "create.ack_wait = \"30s\"\ndead_letter = \"dead\"\n",
+    );
+    check(letters, "hunter2")
+        .ended(11)
+        .says(&["dead letters to \"dead\""]);
+    let own = "create.stream = { subjects = [\"others.*\", \"dead\"] }\ndead_letter = \"dead\"\n";
+    let both = own.to_owned() + "create.filter_subjects = [\"others.*\"]\n";
+    let made = (
+        "stream = \"ORDERS\"\ndurable = \"mill\"\nallow_publish = [\"echo.out\"]\ncreate.ack_wait = \"30s\"\n",
+        &*("stream = \"OTHERS\"\ndurable = \"mill\"\n".to_owned() + &both),
+    );
+    check(made, "hunter2")
+        .ended(0)
+        .says(&["no such stream as \"OTHERS\"; it will be made"]);
+    file.client
+        .api("STREAM.INFO.OTHERS", &json!({}))
+        .expect_err("nothing was made");
     let existing = ("create.ack_wait = \"30s\"\n", "");
     check(existing, "hunter2")
         .ended(11)
         .says(&["\"mill\"", "no such consumer"]);
+    // One that is there and is another.
+    let pulled = json!({ "ack_policy": "explicit", "ack_wait": 10_000_000_000u64 });
+    file.client.create_consumer("ORDERS", "mill", pulled);
+    check(as_it_is, "hunter2").ended(11).says(&["ack_wait"]);
 }
 
 #[test]
@@ -258,6 +302,8 @@ fn what_a_server_does_not_permit_has_an_exit_code_of_its_own() {
     let denied = json!({ "subscribe": { "deny": ["echo", "$JS.API.>"] }, "publish": { "deny": "$JS.API.>" } });
     let server = Settings::new().limited_user("some", "s", denied).start();
     let url = server.url().replace("://", "://some:s@");
+    let stream = ["--stream", "IN", "--durable", "D"];
+    ends(&url, &stream, 10, &["error: ", "may not"]);
     ends(
         &url,
         &[],

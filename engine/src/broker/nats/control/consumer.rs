@@ -14,6 +14,9 @@ use super::wanted::{CreateConsumer, DeliverFrom, Wanted};
 pub(crate) const ACK_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Messages delivered and not acked that a new consumer may have at least, where nothing is configured: the server's own default.
 const ACK_PENDING_DEFAULT: u64 = 1_000;
+/// A server's own default of a consumer's ack wait, and of the pulls that may wait.
+const ACK_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+const MAX_WAITING_DEFAULT: u64 = 512;
 
 /// "consumer not found".
 const CONSUMER_MISSING: u32 = 10_014;
@@ -79,6 +82,13 @@ async fn made(
     config: &Map<String, Value>,
 ) -> Result<ConsumerInfo, BindError> {
     let (stream, durable) = (&wanted.stream, &wanted.durable);
+    let handler = &wanted.handler;
+    if session.plans(|| {
+        format!("handler {handler:?}, stream {stream:?}: no such consumer as {durable:?}; it will be made")
+    }) {
+        let config = as_made(config);
+        return Ok(ConsumerInfo { config });
+    }
     let asked = format!("to make consumer {durable:?} of stream {stream:?}");
     let subject = format!("CONSUMER.CREATE.{stream}.{durable}");
     let body = json!({"stream_name": stream, "config": config, "action": "create"});
@@ -94,6 +104,17 @@ async fn made(
         asked,
         why: Trouble::Nonsense("the name is taken, and there is no such consumer".to_owned()),
     })
+}
+
+/// A consumer's settings as the server would make it: with its defaults, as far as they are looked at.
+fn as_made(config: &Map<String, Value>) -> Map<String, Value> {
+    let mut config = config.clone();
+    let ack_wait = json!(nanos(ACK_WAIT_DEFAULT));
+    config.entry("ack_wait").or_insert(ack_wait);
+    config
+        .entry("max_waiting")
+        .or_insert(json!(MAX_WAITING_DEFAULT));
+    config
 }
 
 /// The settings that are read here.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::connect::ConnectError;
 use super::session::Trouble;
-use super::wanted::CreateConsumer;
+
 use crate::subject::SubjectError;
 
 /// Why handlers could not be bound to JetStream.
@@ -104,24 +104,6 @@ pub(crate) enum BindError {
 }
 
 impl BindError {
-    /// Whether it is only that what is to be made is not there yet.
-    pub(crate) fn is_to_be_made(&self, create: Option<&CreateConsumer>) -> bool {
-        let Some(create) = create else {
-            return false;
-        };
-        match self {
-            Self::Stream {
-                why: StreamFault::Missing,
-                ..
-            } => create.stream.is_some(),
-            Self::Consumer {
-                why: ConsumerFault::Missing,
-                ..
-            } => true,
-            _ => false,
-        }
-    }
-
     /// Whether another connection might do better.
     pub(super) fn is_of_the_connection(&self) -> bool {
         match self {

@@ -47,8 +47,24 @@ pub(crate) fn bind(
     limit: Duration,
 ) -> Result<Vec<Bound>, BindError> {
     on_own_thread(limit, async |doing| {
-        let session = Session::connect(server, doing).await?;
+        let session = Session::connect_within(server, doing, limit).await?;
         bind_all(&session, wanted).await
+    })
+}
+
+/// What [`bind`] would come to, and what it would make: nothing is made. Blocks for at most `limit`.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_planned(
+    server: &Access,
+    wanted: &[Wanted],
+    limit: Duration,
+) -> Result<(Vec<Bound>, Vec<String>), BindError> {
+    on_own_thread(limit, async |doing| {
+        let session = Session::connect(server, doing).await?.planning();
+        let bound = bind_all(&session, wanted).await?;
+        Ok((bound, session.planned()))
     })
 }
 
@@ -56,6 +72,7 @@ pub(crate) fn bind(
 ///
 /// # Errors
 /// As [`bind`], of the patterns alone.
+#[cfg(test)]
 pub(crate) fn streams_of(
     server: &Access,
     handler: &str,

@@ -61,6 +61,18 @@ fn is_unreachable(error: &ConnectError) -> bool {
     matches!(error, ConnectError::Unreachable { .. })
 }
 
+impl Trouble {
+    /// Whether it is a matter of permissions.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied(_))
+    }
+
+    /// Whether it may be over by itself: no leader, no connection.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Lost(_))
+    }
+}
+
 /// A connection to ask JetStream's API over.
 pub(super) struct Session {
     client: Client,
@@ -68,9 +80,33 @@ pub(super) struct Session {
     doing: Doing,
     /// What the server last complained of on its own.
     denied: watch::Receiver<String>,
+    /// What would be made, where nothing is.
+    planned: Option<RefCell<Vec<String>>>,
 }
 
 impl Session {
+    /// As [`Self::connect`], but a server that is not there is waited for, for most of this time.
+    pub(super) async fn connect_within(
+        access: &Access,
+        doing: Doing,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        // So that the last error is told, and not only that the time is over.
+        let until = tokio::time::Instant::now() + limit * 9 / 10;
+        loop {
+            let failed = match Self::connect(access, Rc::clone(&doing)).await {
+                Err(error) if is_unreachable(&error) => error,
+                ended => return ended,
+            };
+            let again = tokio::time::Instant::now() + RETRY_DELAY;
+            if again >= until {
+                return Err(failed);
+            }
+            tracing::debug!(%failed, "waiting for a server");
+            tokio::time::sleep_until(again).await;
+        }
+    }
+
     /// Connects to the first server that takes us.
     ///
     /// # Errors
@@ -95,6 +131,7 @@ impl Session {
                         servers,
                         doing,
                         denied,
+                        planned: None,
                     });
                 }
                 Err(error) => {
@@ -105,6 +142,26 @@ impl Session {
             }
         }
         Err(refused.unwrap_or(ConnectError::NoUrl))
+    }
+
+    /// The same session, over which nothing is made: it is noted what would be.
+    pub(super) fn planning(mut self) -> Self {
+        self.planned = Some(RefCell::default());
+        self
+    }
+
+    /// Notes what would be made, if nothing is made.
+    pub(super) fn plans(&self, what: impl FnOnce() -> String) -> bool {
+        if let Some(planned) = &self.planned {
+            planned.borrow_mut().push(what());
+        }
+        self.planned.is_some()
+    }
+
+    /// What would be made.
+    pub(super) fn planned(&self) -> Vec<String> {
+        let planned = self.planned.as_ref();
+        planned.map(|planned| planned.take()).unwrap_or_default()
     }
 
     /// The version of the server that we are connected to.

@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::error::{BindError, StreamFault};
 use super::json::{Names, StreamInfo, differences, name_fault};
+use super::patterns::overlap;
 use super::session::{Session, Trouble};
 use super::wanted::{CreateStream, Wanted};
 
 /// Streams that may overlap one pattern: 256. Each is a request at start. One over is an error.
 pub(super) const STREAMS_MAX: usize = 256;
+
+/// How long a server's stream remembers ids where nothing is said.
+const DUPLICATE_WINDOW_DEFAULT: Duration = Duration::from_mins(2);
 
 /// "stream not found".
 pub(super) const STREAM_MISSING: u32 = 10_059;
@@ -22,13 +27,18 @@ const STREAM_TAKEN: u32 = 10_058;
 pub(super) struct Streams<'a> {
     session: &'a Session,
     known: HashMap<String, Rc<StreamInfo>>,
+    /// Those that would be made, and are known as if they had been.
+    planned: Vec<Rc<StreamInfo>>,
 }
 
 impl<'a> Streams<'a> {
     /// Nothing yet.
     pub(super) fn new(session: &'a Session) -> Self {
-        let known = HashMap::new();
-        Self { session, known }
+        Self {
+            session,
+            known: HashMap::new(),
+            planned: Vec::new(),
+        }
     }
 
     /// Whom it asks.
@@ -71,6 +81,8 @@ impl<'a> Streams<'a> {
             // One that is gone by now captures nothing.
             streams.extend(self.info(&name).await?);
         }
+        let overlaps = |s: &&Rc<StreamInfo>| s.subjects().any(|subject| overlap(pattern, subject));
+        streams.extend(self.planned.iter().filter(overlaps).cloned());
         Ok(streams)
     }
 
@@ -145,6 +157,12 @@ async fn made(
     name: &str,
     config: &Map<String, Value>,
 ) -> Result<Rc<StreamInfo>, BindError> {
+    let plan = || format!("there is no such stream as {name:?}; it will be made");
+    if streams.session.plans(plan) {
+        let planned = streams.learn(as_made(name, config));
+        streams.planned.push(Rc::clone(&planned));
+        return Ok(planned);
+    }
     let asked = format!("to make stream {name:?}");
     let subject = format!("STREAM.CREATE.{name}");
     let body = Value::Object(config.clone());
@@ -161,6 +179,21 @@ async fn made(
         asked,
         why: Trouble::Nonsense("the name is taken, and there is no such stream".to_owned()),
     })
+}
+
+/// A stream as the server would make it: with its defaults, as far as they are looked at.
+fn as_made(name: &str, config: &Map<String, Value>) -> StreamInfo {
+    let mut config = config.clone();
+    let subjects = config.get("subjects").and_then(Value::as_array);
+    if subjects.is_none_or(Vec::is_empty) {
+        config.insert("subjects".to_owned(), json!([name]));
+    }
+    let window = json!(nanos(DUPLICATE_WINDOW_DEFAULT));
+    config.entry("duplicate_window").or_insert(window);
+    StreamInfo {
+        config,
+        created: "1970-01-01T00:00:00Z".to_owned(),
+    }
 }
 
 /// What is configured of a stream, as JetStream's API has it.
@@ -190,6 +223,6 @@ pub(super) fn configured(config: Value) -> Map<String, Value> {
 }
 
 /// Nanoseconds as the API has them; the most it can hold where it is longer.
-pub(super) fn nanos(time: std::time::Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).map_or(i64::MAX as u64, |nanos| nanos.min(i64::MAX as u64))
 }

@@ -46,7 +46,7 @@ fn questions_are_answered_in_turn_and_a_consumer_that_is_gone_is_bound_again() {
         panic!("it is gone");
     };
     assert!(
-        why.is_to_be_made(Some(&CreateConsumer::default())) && ticket == tickets[0],
+        matches!(why, BindError::Consumer { .. }) && ticket == tickets[0],
         "{why}"
     );
     let (ticket, Answer::Captured(Ok(nothing))) = answer(&mut asker, &rung) else {
