@@ -15,6 +15,7 @@ mod incoming;
 mod isolation;
 mod limits;
 mod nats_batch;
+mod nats_bounds;
 mod nats_core;
 mod nats_errors;
 mod nats_harness;

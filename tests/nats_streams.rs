@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::{LONG, PROBE, config, count, limited, start, until};
 
 /// The least ack wait, in the API's nanoseconds.
-const SECOND_NANOS: u64 = 1_000_000_000;
+pub(crate) const SECOND_NANOS: u64 = 1_000_000_000;
 
 /// Between two looks at a consumer, and how many there are at most.
 const LOOK: Duration = Duration::from_millis(5);
@@ -79,7 +79,7 @@ pub(crate) fn consumed(client: &Client, engine: &Engine) {
 }
 
 /// The handler's stats.
-fn stats(engine: &Engine) -> HandlerStats {
+pub(crate) fn stats(engine: &Engine) -> HandlerStats {
     engine.stats().handlers.remove(0)
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn numbers(count: usize) -> HashMap<String, usize> {
 }
 
 /// A command that waits until [`let_go`].
-const WAIT: &str = "receive release report";
+pub(crate) const WAIT: &str = "receive release report";
 
 /// An engine whose probes wait in their first call, one a shard, with at most ten messages in flight on each.
 fn waiting(url: &str, shards: usize, level: DeliveryLevel) -> Engine {
@@ -119,7 +119,7 @@ fn waiting(url: &str, shards: usize, level: DeliveryLevel) -> Engine {
 }
 
 /// Ends what waits, again and again until this holds.
-fn let_go(client: &Client, engine: &Engine, holds: impl Fn() -> bool) {
+pub(crate) fn let_go(client: &Client, engine: &Engine, holds: impl Fn() -> bool) {
     for _ in 0..LOOKS_MAX {
         client.publish([Post::new("release", "")]);
         if holds() {

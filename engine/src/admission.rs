@@ -12,6 +12,15 @@ pub(crate) struct Bound {
     pub(crate) bytes_max: u64,
 }
 
+/// How much more may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Messages.
+    pub(crate) messages: usize,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
 /// What is in flight: messages in the upper 24 bits, bytes in the lower 40 (16 million messages, 1 TiB).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Load(u64);

@@ -102,6 +102,15 @@ pub(crate) enum Via {
     Core,
     /// A stream: its reply subject is where it is acknowledged.
     Stream,
+    /// A stream that was told on arrival: its reply subject is nobody's any more.
+    Acked,
+}
+
+impl Via {
+    /// Whether the reply subject is that of who published the message.
+    fn has_reply(self) -> bool {
+        matches!(self, Self::Process | Self::Core)
+    }
 }
 
 /// A message: subject, payload, and where there are any, a reply subject and headers. Cheap to clone: its bytes are shared.
@@ -171,14 +180,14 @@ impl Message {
     #[must_use]
     pub fn reply_to(&self) -> Option<&str> {
         let reply = self.layout.reply_to;
-        let asked = reply.len > 0 && self.via != Via::Stream;
+        let asked = reply.len > 0 && self.via.has_reply();
         asked.then(|| text(reply.of(&self.frame)))
     }
 
     /// Whether its reply goes to this subject.
     pub(crate) fn asks_on(&self, subject: &str) -> bool {
         let reply = self.layout.reply_to.of(&self.frame);
-        self.via != Via::Stream && !reply.is_empty() && reply == subject.as_bytes()
+        self.via.has_reply() && !reply.is_empty() && reply == subject.as_bytes()
     }
 
     /// Its subject as it came: from a foreign broker it may be no text. To look at it as text costs a check of each byte.
@@ -203,7 +212,7 @@ impl Message {
     pub(crate) fn write_parts(&self, into: &mut Vec<u8>) -> [u32; 4] {
         let layout = &self.layout;
         let reply_to = match self.via {
-            Via::Stream => Span::default(),
+            Via::Stream | Via::Acked => Span::default(),
             Via::Process | Via::Core => layout.reply_to,
         };
         let spans = [layout.subject, reply_to, layout.headers, layout.payload];

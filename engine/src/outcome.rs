@@ -109,11 +109,13 @@ pub enum ShedReason {
     Full,
     /// It was larger than may be read.
     TooLarge,
+    /// Its stream delivered it once more, and its handler takes each message at most once.
+    Repeated,
 }
 
 impl ShedReason {
     /// Every reason, in the order in which they are counted.
-    pub const ALL: [Self; 3] = [Self::Late, Self::Full, Self::TooLarge];
+    pub const ALL: [Self; 4] = [Self::Late, Self::Full, Self::TooLarge, Self::Repeated];
 
     /// Its name, in the words that logs and stats use.
     #[must_use]
@@ -122,6 +124,7 @@ impl ShedReason {
             Self::Late => "late",
             Self::Full => "full",
             Self::TooLarge => "too-large",
+            Self::Repeated => "repeated",
         }
     }
 }

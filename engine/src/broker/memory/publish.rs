@@ -239,10 +239,9 @@ impl Memory {
         forwarded.store(forwarded.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
     }
 
-    /// Messages that a handler has in flight on this shard.
-    pub(super) fn in_flight_of(&self, shard: usize, id: HandlerId) -> usize {
-        let load = self.load(shard, id).load(Ordering::Acquire);
-        Load::from_raw(load).messages() as usize
+    /// What a handler has in flight on this shard.
+    pub(super) fn in_flight_of(&self, shard: usize, id: HandlerId) -> Load {
+        Load::from_raw(self.load(shard, id).load(Ordering::Acquire))
     }
 
     /// Whether one message more could be taken on this shard, by each of these handlers and all together.

@@ -9,11 +9,11 @@ use crossbeam_channel::{Receiver, TrySendError};
 
 use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
-use crate::admission::Load;
+use crate::admission::{Load, Room};
 use crate::config::Spread;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
-use crate::message::{HandlerId, Message};
+use crate::message::{HandlerId, Message, Via};
 use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
 use crate::seams::{Arrival, Transport};
@@ -152,12 +152,33 @@ impl MemoryTransport {
         self.broker.admit_asked(self.shard, id, load);
     }
 
-    /// Messages that a handler could take beside those in flight, of so many in all.
-    pub(crate) fn room(&self, id: HandlerId, most: usize) -> usize {
-        match self.broker.has_room(self.shard, &[id]) {
-            true => most.saturating_sub(self.broker.in_flight_of(self.shard, id)),
-            false => 0,
+    /// What a handler could take beside what is in flight, of so much in all.
+    pub(crate) fn room(&self, id: HandlerId, most: Room) -> Room {
+        let load = self.broker.in_flight_of(self.shard, id);
+        let messages = most.messages.saturating_sub(load.messages() as usize);
+        let has_room = self.broker.has_room(self.shard, &[id]);
+        Room {
+            messages: if has_room { messages } else { 0 },
+            bytes: most.bytes.saturating_sub(load.bytes()),
         }
+    }
+
+    /// Whether the order of a subject is kept.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.broker.spread == Spread::Subject
+    }
+
+    /// Takes out the messages of streams that wait to be called again.
+    pub(crate) fn take_delayed(&mut self) -> Vec<(HandlerId, Message)> {
+        let of_streams = |d: &Delayed| d.message.via == Via::Stream;
+        let (taken, left) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition::<Vec<_>, _>(|Reverse(d)| of_streams(d));
+        self.delayed = left.into();
+        taken
+            .into_iter()
+            .map(|Reverse(d)| (d.handler, d.message))
+            .collect()
     }
 
     /// Whether publishing has ended, and what is in flight goes on.

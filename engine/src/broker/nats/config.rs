@@ -33,6 +33,9 @@ pub struct NatsConfig {
     /// Longest delay before a lost server is connected to again: it begins with 50 ms, doubles with each failure, and a random
     /// half to whole of it is waited. Default 5 s: an outage is over for everybody 5 s after its end at the latest.
     pub reconnect_delay_max: Duration,
+    /// How often the streams that capture what guests may send are looked up. Default 30 s: sends to a stream that was made since
+    /// are not waited for until then. A subject that was captured once is waited for as long as the engine runs.
+    pub renew_every: Duration,
 }
 
 impl NatsConfig {
@@ -47,6 +50,7 @@ impl NatsConfig {
             ready_wait_max: Duration::from_secs(30),
             silence_max: Duration::from_secs(30),
             reconnect_delay_max: Duration::from_secs(5),
+            renew_every: Duration::from_secs(30),
         }
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::control::Bound;
+use crate::admission::Room;
 use crate::time::Instant;
 
 /// Open pulls of one handler on one shard. Default 4: one is served, one waits behind it so that the server never rests while
@@ -22,6 +24,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(12);
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait after a refusal. Default 5 s: a consumer that was made anew, or has a leader again, is found within it.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Most messages that one pull asks for, where the server does not say less. Default 1,024: four calls' worth, some 150 KiB on
+/// its way.
+const PULL_MESSAGES_MAX: usize = 1_024;
+/// Bytes that the server counts of a message and we don't: a version line, a blank one, and some to spare.
+const FRAMING_BYTES: u64 = 64;
 
 /// What is to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +37,8 @@ pub(crate) struct Ask {
     pub(crate) number: u64,
     /// Messages.
     pub(crate) messages: usize,
+    /// Their bytes, as the server counts them; 0 for any number.
+    pub(crate) bytes: u64,
     /// How long it may wait at the server.
     pub(crate) expires: Duration,
     /// How often the server is to say that it still waits.
@@ -45,13 +54,20 @@ pub(crate) enum Told {
     Over,
     /// It is over, and the next had better wait: a consumer that is gone, has no leader, or has enough unacknowledged.
     Refused,
+    /// It is over, since the next message does not fit into what is left of its bytes.
+    TooSmall,
 }
 
 /// One open pull.
 #[derive(Debug)]
 struct Pull {
     number: u64,
+    /// Messages that it asked for, and those that are still to come.
+    messages: usize,
     left: usize,
+    /// The bytes that it asked for, and those that may still come; 0 for any number.
+    asked: u64,
+    bytes: u64,
     /// When it is over even if the server does not say so.
     until: Instant,
 }
@@ -60,7 +76,13 @@ struct Pull {
 #[derive(Debug)]
 pub(crate) struct Pulls {
     batch_max: usize,
+    /// Bytes that the server lets a pull ask for.
+    bytes_max: Option<u64>,
     expires: Duration,
+    /// About the size of the largest message of late.
+    largest: u64,
+    /// Whether the next message is larger than a pull was: one of any size is asked for.
+    large: bool,
     open: VecDeque<Pull>,
     /// The number of the next one.
     next: u64,
@@ -74,12 +96,30 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    /// None is open. A pull may ask for `batch_max` messages, and wait for `expires_max` where the server bounds that.
-    pub(crate) fn new(batch_max: usize, expires_max: Option<Duration>, now: Instant) -> Self {
-        assert!(batch_max > 0, "a pull asks for something");
+    /// None is open, of a handler that may have so many messages in flight.
+    pub(crate) fn new(most: usize, bound: &Bound, now: Instant) -> Self {
+        let mut pulls = Self::of(most.min(PULL_MESSAGES_MAX), now);
+        pulls.allow(most, bound);
+        pulls
+    }
+
+    /// What the consumer lets a pull ask for.
+    pub(crate) fn allow(&mut self, most: usize, bound: &Bound) {
+        let of_server = bound.max_request_batch;
+        let of_server = of_server.map_or(PULL_MESSAGES_MAX, |most| most as usize);
+        self.batch_max = most.min(PULL_MESSAGES_MAX).min(of_server).max(1);
+        self.bytes_max = bound.max_request_bytes;
+        let expires = bound.max_request_expires;
+        self.expires = expires.map_or(EXPIRES, |most| most.min(EXPIRES));
+    }
+
+    fn of(batch_max: usize, now: Instant) -> Self {
         Self {
             batch_max,
-            expires: expires_max.map_or(EXPIRES, |most| most.min(EXPIRES)),
+            bytes_max: None,
+            expires: EXPIRES,
+            largest: 0,
+            large: false,
             open: VecDeque::new(),
             next: 1,
             first: 1,
@@ -94,15 +134,33 @@ impl Pulls {
         self.open.iter().map(|pull| pull.left).sum()
     }
 
-    /// The next pull to be made, if `room` more messages than have come can be taken, out of `most` in all. A pull is worth
-    /// making for a quarter of what can be taken at all, or when none is open.
-    pub(crate) fn ask(&mut self, room: usize, most: usize, now: Instant) -> Option<Ask> {
-        let free = room.saturating_sub(self.coming()).min(self.batch_max);
-        let worth = free >= (most / 4).clamp(1, self.batch_max) || self.open.is_empty();
+    /// Bytes that may still come, as far as is known.
+    fn coming_bytes(&self) -> u64 {
+        self.open.iter().map(|pull| pull.bytes).sum()
+    }
+
+    /// The next pull to be made, if there is `room` for more than has come, out of `most` in all. A pull is worth making for a
+    /// quarter of the messages that can be taken at all, or when none is open; and for a quarter of the bytes, so that several can
+    /// be open. A message that is larger is asked for alone: it may be above the bound, which is so exceeded by one message.
+    pub(crate) fn ask(&mut self, room: Room, most: Room, now: Instant) -> Option<Ask> {
+        let free = room
+            .messages
+            .saturating_sub(self.coming())
+            .min(self.batch_max);
+        let worth = free >= (most.messages / 4).clamp(1, self.batch_max) || self.open.is_empty();
         let held = self.pause.is_some_and(|until| now < until) || self.open.len() >= PULLS_MAX;
-        if free == 0 || !worth || held {
+        let quarter = most.bytes / PULLS_MAX as u64;
+        let each = quarter.max(self.largest + FRAMING_BYTES).min(most.bytes);
+        let needed = if self.large { quarter } else { each };
+        let fits = room.bytes.saturating_sub(self.coming_bytes()) >= needed;
+        if free == 0 || !worth || held || !fits || (self.large && !self.open.is_empty()) {
             return None;
         }
+        let (free, bytes) = match self.large {
+            true => (1, self.bytes_max.unwrap_or(0)),
+            false => (free, self.bytes_max.map_or(each, |of| of.min(each)).max(1)),
+        };
+        self.largest -= self.largest / 8;
         self.pause = None;
         if self.open.is_empty() {
             self.heard = now;
@@ -112,45 +170,72 @@ impl Pulls {
         let until = now + self.expires + HEARTBEAT;
         self.open.push_back(Pull {
             number,
+            messages: free,
             left: free,
+            asked: bytes,
+            bytes,
             until,
         });
         Some(Ask {
             number,
             messages: free,
+            bytes,
             expires: self.expires,
             heartbeat: HEARTBEAT.min(self.expires / 3),
         })
     }
 
-    /// A message came: one of the oldest pull's.
-    pub(crate) fn came(&mut self, now: Instant) {
+    /// A message of so many bytes came: the server serves open pulls in turn, one message each.
+    pub(crate) fn came(&mut self, bytes: u64, now: Instant) {
         self.heard = now;
         self.refusals = 0;
-        let Some(oldest) = self.open.front_mut() else {
+        self.large = false;
+        self.largest = self.largest.max(bytes);
+        let Some(next) = self.open.front_mut() else {
             return;
         };
-        oldest.left -= 1;
-        if oldest.left == 0 {
+        next.left -= 1;
+        next.bytes = next.bytes.saturating_sub(bytes);
+        if next.left == 0 {
             self.open.pop_front();
+        } else if self.open.len() > 1 {
+            self.open.rotate_left(1);
         }
     }
 
+    /// The last pull could not be written.
+    pub(crate) fn take_back(&mut self) {
+        self.open.pop_back();
+    }
+
     /// The server said something of a pull: if it is over, that so many messages of it don't come, or none of those left if it does
-    /// not say how many.
-    pub(crate) fn told(&mut self, number: u64, told: Told, missing: Option<u64>, now: Instant) {
+    /// not say how many. Whether the next message is too large for any pull that the consumer allows.
+    pub(crate) fn told(
+        &mut self,
+        number: u64,
+        told: Told,
+        missing: Option<u64>,
+        now: Instant,
+    ) -> bool {
         self.heard = now;
         if told == Told::Waits {
-            return;
+            return false;
         }
+        let of = self.open.iter().find(|pull| pull.number == number);
+        let nothing = |pull: &Pull| missing.unwrap_or(pull.left as u64) >= pull.messages as u64;
+        let empty = of.filter(|pull| told == Told::TooSmall && nothing(pull));
+        let (is_empty, asked) = (empty.is_some(), empty.map_or(0, |pull| pull.asked));
+        let never = is_empty && self.bytes_max.is_some_and(|most| asked >= most);
         if number >= self.first {
             self.over(number, missing, now);
         }
-        if told == Told::Refused {
+        self.large |= is_empty;
+        if told == Told::Refused || never {
             let wait = PAUSE_FIRST * (1 << self.refusals.min(8));
             self.pause = Some(now + wait.min(PAUSE_MAX));
             self.refusals += 1;
         }
+        never
     }
 
     /// Ends a pull of which so many messages don't come. Those that came for it and counted for others are still to come for these,
@@ -166,7 +251,10 @@ impl Pulls {
             // They are of pulls that were counted as served.
             None if owed > 0 => self.open.push_back(Pull {
                 number: 0,
+                messages: owed,
                 left: owed,
+                asked: 0,
+                bytes: 0,
                 until: now + self.expires + HEARTBEAT,
             }),
             None => {}
@@ -220,29 +308,50 @@ mod tests {
     const START: Instant = Instant::after_start(Duration::from_hours(1));
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// Room for so many messages, and for their bytes whatever they are.
+    fn up_to(messages: usize) -> Room {
+        let bytes = 1 << 40;
+        Room { messages, bytes }
+    }
+
     fn pulls() -> Pulls {
-        Pulls::new(100, None, START)
+        Pulls::of(100, START)
     }
 
     #[test]
     fn a_pull_asks_for_the_room_there_is_up_to_its_bound() {
-        assert_eq!(pulls().ask(7, 1_000, START).unwrap().messages, 7);
-        assert_eq!(pulls().ask(100, 1_000, START).unwrap().messages, 100);
-        assert_eq!(pulls().ask(101, 1_000, START).unwrap().messages, 100);
-        assert_eq!(pulls().ask(0, 1_000, START), None);
+        assert_eq!(
+            pulls().ask(up_to(7), up_to(1_000), START).unwrap().messages,
+            7
+        );
+        assert_eq!(
+            pulls()
+                .ask(up_to(100), up_to(1_000), START)
+                .unwrap()
+                .messages,
+            100
+        );
+        assert_eq!(
+            pulls()
+                .ask(up_to(101), up_to(1_000), START)
+                .unwrap()
+                .messages,
+            100
+        );
+        assert_eq!(pulls().ask(up_to(0), up_to(1_000), START), None);
     }
 
     #[test]
     fn there_are_so_many_pulls_and_not_one_more() {
         let mut p = pulls();
         let asked = (0..PULLS_MAX)
-            .filter_map(|_| p.ask(10_000, 400, START))
+            .filter_map(|_| p.ask(up_to(10_000), up_to(400), START))
             .count();
         assert_eq!(asked, PULLS_MAX);
-        assert_eq!(p.ask(10_000, 400, START), None);
+        assert_eq!(p.ask(up_to(10_000), up_to(400), START), None);
         p.told(1, Told::Over, None, START);
         assert_eq!(
-            p.ask(10_000, 400, START).unwrap().number,
+            p.ask(up_to(10_000), up_to(400), START).unwrap().number,
             PULLS_MAX as u64 + 1
         );
     }
@@ -251,16 +360,19 @@ mod tests {
     fn a_refusal_makes_the_next_wait_longer_each_time_up_to_a_bound() {
         let (mut p, mut now) = (pulls(), START);
         for wait in [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000] {
-            let asked = p.ask(10, 10, now).unwrap();
+            let asked = p.ask(up_to(10), up_to(10), now).unwrap();
             p.told(asked.number, Told::Refused, None, now);
             let until = now + Duration::from_millis(wait);
             assert_eq!(p.due(), Some(until));
-            assert_eq!(p.ask(10, 10, until - Duration::from_nanos(1)), None);
+            assert_eq!(
+                p.ask(up_to(10), up_to(10), until - Duration::from_nanos(1)),
+                None
+            );
             now = until;
         }
-        p.ask(10, 10, now).unwrap();
-        p.came(now);
-        let asked = p.ask(10, 40, now);
+        p.ask(up_to(10), up_to(10), now).unwrap();
+        p.came(1, now);
+        let asked = p.ask(up_to(10), up_to(40), now);
         assert_eq!(
             asked, None,
             "nine are still to come, and there is room for one"
@@ -270,7 +382,7 @@ mod tests {
     #[test]
     fn silence_ends_all_pulls_and_heartbeats_keep_them() {
         let mut p = pulls();
-        p.ask(10, 10, START).unwrap();
+        p.ask(up_to(10), up_to(10), START).unwrap();
         let mut now = START;
         for _ in 0..2 {
             now += 10 * SECOND;
@@ -280,7 +392,54 @@ mod tests {
         assert!(!p.expire(now + SILENCE_MAX - Duration::from_nanos(1)));
         assert!(p.expire(now + SILENCE_MAX));
         assert_eq!(p.coming(), 0);
-        assert!(p.ask(10, 10, now + SILENCE_MAX).is_some());
+        assert!(p.ask(up_to(10), up_to(10), now + SILENCE_MAX).is_some());
+    }
+
+    /// Room for so many messages and bytes.
+    fn bytes(messages: usize, bytes: u64) -> Room {
+        Room { messages, bytes }
+    }
+
+    #[test]
+    fn open_pulls_ask_for_no_more_bytes_than_there_is_room_for() {
+        let (mut p, most) = (pulls(), bytes(1_000, 1_000));
+        let asked: Vec<_> = std::iter::from_fn(|| p.ask(most, most, START)).collect();
+        assert!(asked.iter().all(|ask| ask.bytes == 250), "{asked:?}");
+        assert_eq!((asked.len(), p.coming_bytes()), (PULLS_MAX, 1_000));
+        // Each brings one message and is over: the next has its room once the message is settled.
+        for ask in &asked {
+            p.came(200, START);
+            p.told(ask.number, Told::TooSmall, Some(99), START);
+        }
+        assert_eq!((p.coming(), p.pause), (0, None));
+        assert!(p.ask(bytes(996, 200), most, START).is_none());
+        let asked = p.ask(bytes(997, 400), most, START).unwrap();
+        assert_eq!(asked.bytes, 200 + FRAMING_BYTES);
+    }
+
+    #[test]
+    fn a_message_that_is_larger_than_a_pull_is_asked_for_alone() {
+        let (mut p, most) = (pulls(), bytes(1_000, 1_000));
+        let first = p.ask(most, most, START).unwrap();
+        let second = p.ask(most, most, START).unwrap();
+        p.told(first.number, Told::TooSmall, Some(100), START);
+        assert!(p.ask(most, most, START).is_none(), "another pull is open");
+        p.told(second.number, Told::TooSmall, Some(100), START);
+        let alone = p.ask(most, most, START).unwrap();
+        assert_eq!((alone.messages, alone.bytes), (1, 0));
+        p.came(5_000, START);
+        assert!(p.ask(bytes(999, 0), most, START).is_none());
+        assert!(p.ask(most, most, START).unwrap().messages > 1);
+    }
+
+    #[test]
+    fn a_message_that_is_larger_than_the_consumer_allows_is_told_and_asked_for_later() {
+        let (mut p, most) = (pulls(), bytes(1_000, 1_000));
+        p.bytes_max = Some(100);
+        let first = p.ask(most, most, START).unwrap();
+        assert_eq!(first.bytes, 100);
+        assert!(p.told(first.number, Told::TooSmall, Some(100), START));
+        assert!(p.ask(most, most, START).is_none() && p.due().is_some());
     }
 
     proptest! {
@@ -290,12 +449,12 @@ mod tests {
             let (mut p, mut server) = (pulls(), VecDeque::<(u64, usize)>::new());
             for (step, n) in steps {
                 match step {
-                    0 => server.extend(p.ask(n + p.coming(), 4, START).map(|ask| (ask.number, ask.messages))),
+                    0 => server.extend(p.ask(up_to(n + p.coming()), up_to(4), START).map(|ask| (ask.number, ask.messages))),
                     1 => if let Some((number, missing)) = server.remove(n % server.len().max(1)) {
                         p.told(number, Told::Over, Some(missing as u64), START);
                     },
                     _ => if let Some((number, left)) = server.pop_front() {
-                        p.came(START);
+                        p.came(1, START);
                         server.extend((left > 1).then_some((number, left - 1)));
                     },
                 }
@@ -310,10 +469,10 @@ mod tests {
             for (step, n) in steps {
                 now += Duration::from_millis(100);
                 match step {
-                    0 => open.extend(p.ask(room, 300, now).map(|ask| ask.number)),
-                    1 => for _ in 0..n.min(p.coming()) { p.came(now); room -= 1; },
+                    0 => open.extend(p.ask(up_to(room), up_to(300), now).map(|ask| ask.number)),
+                    1 => for _ in 0..n.min(p.coming()) { p.came(1, now); room -= 1; },
                     2 => room = (room + n).min(300),
-                    _ => if let Some(number) = open.pop() { p.told(number, Told::Over, None, now) },
+                    _ => if let Some(number) = open.pop() { p.told(number, Told::Over, None, now); },
                 }
                 prop_assert!(p.coming() <= 300 && p.open.len() <= PULLS_MAX);
                 prop_assert!(p.open.iter().all(|pull| pull.left > 0));

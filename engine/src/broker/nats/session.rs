@@ -8,14 +8,15 @@ use super::refusal::{RefusalKind, ServerRefusal};
 use super::settings::ConnectionError;
 use super::status::Trouble;
 use super::takes::{FromStream, Subscribed, Take, Use};
-use super::transport::{Desk, NatsTransport, told};
+use super::transport::{Desk, Line, Mark, NatsTransport, told};
 use super::wire::parse::{Incoming, TooLarge};
 use crate::broker::nats::control::DeliveryLevel;
 use crate::confirm::{Report, Unsent};
 use crate::message::{HandlerId, Via};
-use crate::outcome::{Fault, FaultKind, ShedReason};
-use crate::seams::Unfit;
+use crate::outcome::{Fault, FaultKind, Outcome, ShedReason};
+use crate::seams::{Transport, Unfit};
 use crate::time::Instant;
+use std::time::Duration;
 
 impl NatsTransport {
     /// One change of the connection.
@@ -89,7 +90,7 @@ impl NatsTransport {
         if !of_stream {
             return desk.shed(id, ShedReason::TooLarge);
         }
-        stream.pulls.came(now);
+        stream.pulls.came(bytes as u64, now);
         if stream.level == DeliveryLevel::AtMostOnce {
             let mut text = Vec::new();
             ack::put_term(&mut text, "it is too large");
@@ -97,7 +98,7 @@ impl NatsTransport {
                 let writer = self.connection.writer();
                 writer.publish_bytes(message.raw_reply_to(), None, &[], &text)
             });
-            told(written.into_iter().collect());
+            told(written.unwrap_or(Ok(())));
             return self.desk.shed(id, ShedReason::TooLarge);
         }
         message.via = Via::Stream;
@@ -125,24 +126,27 @@ impl NatsTransport {
         for (take, id) in desk.handlers.iter_mut().zip(0..) {
             if let Take::Stream(stream) = take {
                 stream.session += 1;
+                stream.stopped &= stream.gone.is_some();
                 desk.takes.answer_to(HandlerId(id), stream.answers());
             }
         }
-        let writer = self.connection.writer();
-        let subscribed = desk
+        desk.lines.clear();
+        let all: Vec<_> = desk
             .takes
             .iter()
-            .map(|(sid, s)| writer.subscribe(&s.pattern, s.queue.as_deref(), sid));
-        told(subscribed.collect());
-        desk.subscribed = self.connection.barrier(now);
-        desk.status.set_connected(true);
+            .map(|(sid, _)| Line::Subscribe(sid))
+            .collect();
+        self.say(all);
+        self.desk.subscribed = self.mark(Mark::Unwritten, now);
+        self.desk.status.set_connected(true);
     }
 
     /// The connection is gone, and with it what was on its way.
     fn lose(&mut self) {
         let desk = &mut self.desk;
         desk.status.set_connected(false);
-        (desk.subscribed, desk.ended, desk.said) = (None, None, None);
+        (desk.subscribed, desk.ended, desk.said) = (Mark::None, Mark::None, None);
+        desk.lines.clear();
         if desk.draining {
             desk.takes.end_of_handlers();
         }
@@ -179,26 +183,43 @@ impl NatsTransport {
 
     /// Goes on with what waits for the server: ready once all is subscribed, drained once nothing more comes.
     pub(super) fn proceed(&mut self, now: Instant) {
-        let desk = &mut self.desk;
-        if let Some(barrier) = desk.subscribed
-            && self.connection.has_passed(barrier)
-        {
-            desk.subscribed = None;
-            if !desk.refused {
-                desk.status.set_ready();
+        if !matches!(self.desk.subscribed, Mark::None) {
+            self.desk.subscribed = self.mark(self.desk.subscribed, now);
+            if matches!(self.desk.subscribed, Mark::None) && !self.desk.refused {
+                self.desk.status.set_ready();
             }
         }
-        if !desk.draining && self.process.is_draining() {
-            desk.draining = true;
-            let taken: Vec<u64> = desk.takes.of_handlers().collect();
-            self.unsubscribe(&taken);
-            self.desk.ended = self.connection.barrier(now);
+        if !self.desk.draining && self.process.is_draining() {
+            self.end_taking(now);
         }
         // What the server had sent before it was told to stop was handled.
-        let desk = &mut self.desk;
-        if desk.draining && desk.ended.is_none_or(|b| self.connection.has_passed(b)) {
-            desk.ended = None;
-            desk.takes.end_of_handlers();
+        if self.desk.draining {
+            self.desk.ended = self.mark(self.desk.ended, now);
+            if matches!(self.desk.ended, Mark::None) {
+                self.desk.takes.end_of_handlers();
+            }
+        }
+    }
+
+    /// Takes nothing more, and gives back to streams what waits to be called again, save where the order of a subject is kept.
+    fn end_taking(&mut self, now: Instant) {
+        self.desk.draining = true;
+        let taken: Vec<_> = self
+            .desk
+            .takes
+            .of_handlers()
+            .map(Line::Unsubscribe)
+            .collect();
+        self.say(taken);
+        self.desk.ended = match self.connection.is_live() {
+            true => self.mark(Mark::Unwritten, now),
+            false => Mark::None,
+        };
+        if self.process.is_ordered() {
+            return;
+        }
+        for (id, message) in self.process.take_delayed() {
+            self.settle(id, message, Outcome::Nak(Duration::ZERO), now);
         }
     }
 
@@ -216,7 +237,7 @@ impl NatsTransport {
         if !desk.draining {
             return;
         }
-        let silent = desk.ended.is_none() && desk.owed.is_empty();
+        let silent = matches!(desk.ended, Mark::None) && desk.owed.is_empty();
         let said = desk.said.is_none_or(|b| self.connection.has_passed(b));
         desk.status
             .set_drained(silent && said && self.connection.unsent_bytes() == 0);
@@ -264,22 +285,45 @@ impl Desk {
 }
 
 impl FromStream {
-    /// The server said something of a pull, which the last token of the subject names.
-    pub(super) fn told(&mut self, said: &Incoming, now: Instant) {
+    /// The server said something of a pull, which the last token of the subject names: why it takes none any more, if that is so.
+    pub(super) fn told(&mut self, said: &Incoming, now: Instant) -> Option<String> {
         let subject = said.message.subject();
-        let Some(number) = subject.rsplit('.').next().and_then(|n| n.parse().ok()) else {
-            return;
-        };
+        let number = subject.rsplit('.').next().and_then(|n| n.parse().ok())?;
         let status = PullStatus::of(said.status.unwrap_or_default(), said.description());
         let told = match status.then() {
             Then::GoOn => Told::Waits,
             Then::AskAgain => Told::Over,
-            Then::AskLarger | Then::AskLater | Then::ConsumerGone | Then::GiveUp => Told::Refused,
+            Then::AskLarger => Told::TooSmall,
+            Then::AskLater | Then::ConsumerGone | Then::GiveUp => Told::Refused,
         };
-        self.gone |=
-            matches!(status.then(), Then::ConsumerGone) || status == PullStatus::NoResponders;
+        let given_up = status.then() == Then::GiveUp;
+        self.stopped |= given_up || status.then() == Then::ConsumerGone;
+        // One that allows less than before is asked within its new limits once these are known.
+        if self.stopped && !given_up
+            || matches!(status, PullStatus::NoResponders | PullStatus::LimitExceeded)
+        {
+            self.gone.get_or_insert(now);
+        }
+        let (stream, consumer) = (&self.bound.stream, &self.bound.consumer);
+        let missing = PullRest::of(said.message.raw_headers()).messages;
+        if self.pulls.told(number, told, missing, now) {
+            let bytes = self.bound.max_request_bytes;
+            tracing::error!(
+                handler = self.wanted.handler,
+                stream,
+                consumer,
+                ?bytes,
+                "its next message can't be delivered within the consumer's max_bytes; raise it, or delete the message"
+            );
+        }
+        if given_up {
+            let (handler, why) = (&self.wanted.handler, said.description());
+            tracing::error!(handler, stream, consumer, why, "its pulls are not taken");
+            return Some(format!(
+                "handler {handler:?}: consumer {consumer:?} of stream {stream:?} takes no pulls: {why}"
+            ));
+        }
         if told == Told::Refused {
-            let (stream, consumer) = (&self.bound.stream, &self.bound.consumer);
             tracing::warn!(
                 stream,
                 consumer,
@@ -287,7 +331,6 @@ impl FromStream {
                 "a pull ended early; asking again later"
             );
         }
-        let missing = PullRest::of(said.message.raw_headers()).messages;
-        self.pulls.told(number, told, missing, now);
+        None
     }
 }

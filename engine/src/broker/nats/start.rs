@@ -30,6 +30,7 @@ use super::takes::{FromStream, Take};
 use super::tls::Tls;
 use super::transport::{NatsSetup, NatsTransport};
 use super::wire::write::WriteLimits;
+use crate::admission::Room;
 use crate::broker::memory::transport::MemoryTransport;
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig};
@@ -45,9 +46,6 @@ use crate::ranges::of_nats;
 const SOCKET: Token = Token(1);
 /// How often a start looks whether it is ready.
 const LOOK: Duration = Duration::from_millis(1);
-/// Most messages that one pull asks for, where the server does not say less. Default 1,024: four calls' worth, some 150 KiB on
-/// its way.
-const PULL_MESSAGES_MAX: usize = 1_024;
 
 /// The servers of a running engine.
 pub(crate) struct Nats {
@@ -61,6 +59,7 @@ pub(crate) struct Nats {
     /// What this engine's reply subjects begin with.
     inbox: String,
     ready_wait_max: Duration,
+    renew_every: Duration,
     seed: u64,
 }
 
@@ -84,6 +83,9 @@ pub(crate) fn fault(config: &EngineConfig) -> Option<String> {
         let (silence, delay) = (nats.silence_max, nats.reconnect_delay_max);
         if let Some(fault) = of_nats(silence, delay, nats.ready_wait_max) {
             return Some(fault);
+        }
+        if nats.renew_every.is_zero() {
+            return Some("renew_every is 0; it must be above 0".into());
         }
     } else {
         let without = config.handlers.iter().find(|h| h.nats.is_some())?;
@@ -169,6 +171,7 @@ impl Nats {
             shards: (0..config.shards).map(|_| Shared::default()).collect(),
             inbox: format!("_INBOX.millpond-{seed:016x}"),
             ready_wait_max: nats.ready_wait_max,
+            renew_every: nats.renew_every,
             seed,
         })
     }
@@ -218,6 +221,7 @@ impl Nats {
             inbox: format!("{}.{index}.", self.inbox),
             seed: self.seed.wrapping_add(index as u64),
             asker: self.api.as_ref().map(|api| api.asker(waker)),
+            renew_every: self.renew_every,
             confirm_wait_max: waits.max().unwrap_or_default(),
             status: Arc::clone(status),
             wishes: Arc::clone(wishes),
@@ -245,22 +249,23 @@ impl Nats {
         };
         let (wanted, bound) = bound.as_ref().expect("each stream's consumer was bound");
         let bound = Arc::clone(bound);
-        let of_server = bound
-            .max_request_batch
-            .map_or(PULL_MESSAGES_MAX, |most| most as usize);
-        let most = limits.in_flight_messages_max as usize;
-        let batch_max = most.min(PULL_MESSAGES_MAX).min(of_server).max(1);
+        let most = Room {
+            messages: limits.in_flight_messages_max as usize,
+            bytes: limits.in_flight_bytes_max,
+        };
         let (name, consumer) = (&bound.stream, &bound.consumer);
         Take::Stream(Box::new(FromStream {
             asked: format!("$JS.API.CONSUMER.MSG.NEXT.{name}.{consumer}"),
             inbox: format!("{}.{index}.p{id}.", self.inbox),
             session: 0,
             counts: Counts::default(),
-            pulls: Pulls::new(batch_max, bound.max_request_expires, clock::now()),
+            pulls: Pulls::new(most.messages, &bound, clock::now()),
             level: stream.delivery,
             wanted: wanted.clone(),
             captured: bound.captured.clone(),
-            gone: false,
+            gone: None,
+            stopped: false,
+            failed_binds: 0,
             most,
             bound,
         }))

@@ -8,10 +8,12 @@ use super::confirms::Confirms;
 use super::control::{Bound, Captured, DeliveryLevel, Wanted};
 use super::js::ack::Counts;
 use super::pulls::Pulls;
+use crate::admission::Room;
 use crate::broker::memory::subscription::Queue;
 use crate::config::covers;
 use crate::message::{HandlerId, Message};
 use crate::subject::matches;
+use crate::time::Instant;
 
 /// What a subscription is for.
 #[derive(Debug)]
@@ -60,12 +62,16 @@ pub(crate) struct FromStream {
     pub(crate) bound: Arc<Bound>,
     /// Which streams capture what its guest sends, as last looked up.
     pub(crate) captured: Captured,
-    /// Whether its consumer seems to be gone.
-    pub(crate) gone: bool,
+    /// When its consumer, which seems to be gone, is to be looked up.
+    pub(crate) gone: Option<Instant>,
+    /// Nothing is pulled until its consumer is bound again, or the connection is made again.
+    pub(crate) stopped: bool,
+    /// Lookups in a row that found no consumer that is fit.
+    pub(crate) failed_binds: u32,
     pub(crate) level: DeliveryLevel,
     pub(crate) pulls: Pulls,
-    /// Messages of it that may be in flight on this shard.
-    pub(crate) most: usize,
+    /// What of it may be in flight on this shard.
+    pub(crate) most: Room,
     /// The subject that is asked, and what the answers' subject begins with.
     pub(crate) asked: String,
     pub(crate) inbox: String,
@@ -81,22 +87,45 @@ impl FromStream {
     }
 }
 
-/// The subscriptions of one shard: their number is their place and one. A number is never used twice on a connection that lives, so
-/// that a late message of one that ended is nobody's.
+/// The subscriptions of one shard: their number is their place and one, and above [`PLACE_BITS`] how many that place had before. A
+/// number is never used twice on a connection that lives, so that a late message of one that ended is nobody's.
 #[derive(Debug, Default)]
 pub(crate) struct Takes {
-    subscriptions: Vec<Option<Subscribed>>,
+    places: Vec<Place>,
+    /// Places that are empty.
+    free: Vec<usize>,
     /// Subscriptions of a handler that hears every message, each with those before it that hear some of the same subjects: such a
     /// message comes on all of them, and is taken from the first. Of a queue group the server picks one by itself.
     crossings: Vec<(u64, Vec<String>)>,
 }
 
+/// Bits of a number that are its place: 16 million subscriptions a shard.
+const PLACE_BITS: u32 = 24;
+
+/// A place for a subscription, and the number that it has or had last.
+#[derive(Debug)]
+struct Place {
+    sid: u64,
+    subscribed: Option<Subscribed>,
+}
+
+/// The place of a number.
+fn place_of(sid: u64) -> usize {
+    ((sid & ((1 << PLACE_BITS) - 1)) as usize).wrapping_sub(1)
+}
+
 impl Takes {
+    /// The subscription of this number.
+    #[inline]
+    pub(crate) fn get(&self, sid: u64) -> Option<&Subscribed> {
+        let place = self.places.get(place_of(sid))?;
+        place.subscribed.as_ref().filter(|_| place.sid == sid)
+    }
+
     /// What the subscription of this number is for.
     #[inline]
     pub(crate) fn use_of(&self, sid: u64) -> Option<&Use> {
-        let place = usize::try_from(sid.checked_sub(1)?).ok()?;
-        Some(&self.subscriptions.get(place)?.as_ref()?.use_)
+        Some(&self.get(sid)?.use_)
     }
 
     /// Whether a message comes on an earlier subscription of the same handler too.
@@ -108,23 +137,34 @@ impl Takes {
 
     /// Adds one: its number.
     pub(crate) fn add(&mut self, subscription: Subscribed) -> u64 {
-        self.subscriptions.push(Some(subscription));
-        self.subscriptions.len() as u64
+        if let Some(free) = self.free.pop() {
+            let place = &mut self.places[free];
+            place.sid += 1 << PLACE_BITS;
+            place.subscribed = Some(subscription);
+            return place.sid;
+        }
+        let sid = self.places.len() as u64 + 1;
+        assert!(sid < 1 << PLACE_BITS, "each has memory of its own");
+        self.places.push(Place {
+            sid,
+            subscribed: Some(subscription),
+        });
+        sid
     }
 
     /// All, with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Subscribed)> {
-        (1..)
-            .zip(&self.subscriptions)
-            .filter_map(|(sid, s)| Some((sid, s.as_ref()?)))
+        let places = self.places.iter();
+        places.filter_map(|place| Some((place.sid, place.subscribed.as_ref()?)))
     }
 
     /// Ends those of which `ends` says so: their numbers.
     pub(crate) fn end(&mut self, ends: impl Fn(&Subscribed) -> bool) -> Vec<u64> {
         let mut ended = Vec::new();
-        for (sid, place) in (1..).zip(&mut self.subscriptions) {
-            if place.take_if(|s| ends(s)).is_some() {
-                ended.push(sid);
+        for (index, place) in self.places.iter_mut().enumerate() {
+            if place.subscribed.take_if(|s| ends(s)).is_some() {
+                ended.push(place.sid);
+                self.free.push(index);
             }
         }
         ended
@@ -146,14 +186,22 @@ impl Takes {
     /// Makes a handler's pulls be answered to this pattern: before they are subscribed on a new connection.
     pub(crate) fn answer_to(&mut self, id: HandlerId, pattern: String) {
         let pulls = |s: &&mut Subscribed| matches!(s.use_, Use::Pulls(of) if of == id);
-        if let Some(found) = self.subscriptions.iter_mut().flatten().find(pulls) {
+        let mut all = self
+            .places
+            .iter_mut()
+            .filter_map(|place| place.subscribed.as_mut());
+        if let Some(found) = all.find(pulls) {
             found.pattern = pattern;
         }
     }
 
     /// Forgets the numbers of those that ended: on a new connection all are given anew.
     pub(crate) fn renumber(&mut self) {
-        self.subscriptions.retain(Option::is_some);
+        self.places.retain(|place| place.subscribed.is_some());
+        for (place, sid) in self.places.iter_mut().zip(1..) {
+            place.sid = sid;
+        }
+        self.free.clear();
         self.cross();
     }
 
@@ -167,7 +215,7 @@ impl Takes {
             });
         let all: Vec<_> = all.collect();
         let before = |sid: u64, id: HandlerId, pattern: &str| -> Vec<String> {
-            let earlier = all.iter().take_while(|(other, ..)| *other < sid);
+            let earlier = all.iter().take_while(|(other, ..)| *other != sid);
             let crossing = earlier.filter(|(_, of, p)| *of == id && meet(p, pattern));
             crossing.map(|(.., p)| (*p).to_owned()).collect()
         };
@@ -307,21 +355,43 @@ mod tests {
         );
         assert_eq!(
             takes.set(H, Some("q"), &patterns(&["b", "c"])),
-            (vec![1], vec![3])
+            (vec![1], vec![(1 << PLACE_BITS) + 1])
         );
         assert!(
-            takes.use_of(1).is_none() && takes.use_of(0).is_none() && takes.use_of(9).is_none()
+            [1, 0, 9, 1 << PLACE_BITS]
+                .iter()
+                .all(|sid| takes.use_of(*sid).is_none())
         );
-        assert!(matches!(takes.use_of(3), Some(Use::Core(H))));
+        assert!(matches!(
+            takes.use_of((1 << PLACE_BITS) + 1),
+            Some(Use::Core(H))
+        ));
         assert_eq!(
             takes.set(HandlerId(1), None, &patterns(&["b"])),
-            (vec![], vec![4])
+            (vec![], vec![3])
         );
         takes.renumber();
         let all: Vec<_> = takes
             .iter()
             .map(|(sid, s)| (sid, s.pattern.as_str()))
             .collect();
-        assert_eq!(all, [(1, "b"), (2, "c"), (3, "b")]);
+        assert_eq!(all, [(1, "c"), (2, "b"), (3, "b")]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_leaves_the_table_at_its_size() {
+        let (mut takes, mut numbers) = (Takes::default(), std::collections::HashSet::new());
+        takes.set(H, Some("q"), &patterns(&["a", "b"]));
+        for _ in 0..100_000 {
+            let sid = takes.add(Subscribed {
+                pattern: "c".to_owned(),
+                queue: None,
+                use_: Use::Confirms,
+            });
+            assert!(numbers.insert(sid), "{sid} came twice");
+            assert_eq!(takes.end(|s| matches!(s.use_, Use::Confirms)), [sid]);
+            assert!(takes.use_of(sid).is_none());
+        }
+        assert_eq!((takes.places.len(), takes.free.len()), (3, 1));
     }
 }

@@ -22,7 +22,7 @@ use super::pulls::Ask;
 use super::renew::Renewal;
 use super::requests::Requests;
 use super::senders::Senders;
-use super::status::Status;
+use super::status::{Status, Trouble};
 use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
 use super::unacked::Unacked;
 use super::wire::parse::Incoming;
@@ -51,6 +51,8 @@ pub(crate) struct NatsSetup {
     pub(crate) inbox: String,
     /// Where streams are looked up anew, if any handler takes from one.
     pub(crate) asker: Option<Asker>,
+    /// How often that is done.
+    pub(crate) renew_every: std::time::Duration,
     /// Differs from start to start.
     pub(crate) seed: u64,
     /// How long a send may wait for its confirmation, of all handlers.
@@ -85,10 +87,12 @@ pub(super) struct Desk {
     pub(super) status: Arc<Status>,
     pub(super) wishes: Arc<Mutex<Wishes>>,
     metrics: Arc<ShardMetrics>,
+    /// Lines that are to be written, in order: all that a full connection did not take. Two a subscription at most.
+    pub(super) lines: VecDeque<Line>,
     /// Passed when all that was subscribed is known to the server.
-    pub(super) subscribed: Option<Barrier>,
+    pub(super) subscribed: Mark,
     /// Passed when nothing more comes after a drain began.
-    pub(super) ended: Option<Barrier>,
+    pub(super) ended: Mark,
     /// Passed when the server has all that was said while draining.
     pub(super) said: Option<Barrier>,
     pub(super) draining: bool,
@@ -109,6 +113,24 @@ pub(super) struct Desk {
     /// Differs from start to start: names batches.
     pub(super) seed: u64,
     renewal: Option<Renewal>,
+}
+
+/// A line about a subscription.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Line {
+    Subscribe(u64),
+    Unsubscribe(u64),
+}
+
+/// Whether the server has all lines that were to be written by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mark {
+    /// Nothing is waited for.
+    None,
+    /// Some are still to be written, or what the server is to answer.
+    Unwritten,
+    /// The server is to answer this.
+    Written(Barrier),
 }
 
 impl NatsTransport {
@@ -147,8 +169,9 @@ impl NatsTransport {
                 status: setup.status,
                 wishes: setup.wishes,
                 metrics: setup.metrics,
-                subscribed: None,
-                ended: None,
+                lines: VecDeque::new(),
+                subscribed: Mark::None,
+                ended: Mark::None,
                 said: None,
                 draining: false,
                 refused: false,
@@ -160,7 +183,9 @@ impl NatsTransport {
                 atomic: None,
                 no_room: false,
                 seed: setup.seed,
-                renewal: setup.asker.map(|asker| Renewal::new(asker, now)),
+                renewal: setup
+                    .asker
+                    .map(|asker| Renewal::new(asker, setup.renew_every, now)),
             },
         };
         transport.listen();
@@ -169,31 +194,56 @@ impl NatsTransport {
 
     /// Brings what handlers hear in line with what they are to hear.
     fn listen(&mut self) {
-        let Self {
-            connection,
-            desk,
-            process,
-            ..
-        } = self;
+        let Self { desk, process, .. } = self;
         if desk.draining {
             return;
         }
+        let mut lines = Vec::new();
         for (take, id) in desk.handlers.iter().zip(0..) {
             let Take::Core { queue, here: true } = take else {
                 continue;
             };
             let id = HandlerId(id);
             let (ended, added) = desk.takes.set(id, queue.as_deref(), &process.channels(id));
-            if connection.is_live() {
-                let writer = connection.writer();
-                let ended = ended
-                    .iter()
-                    .map(|sid| writer.unsubscribe(*sid, None))
-                    .collect();
-                told(ended);
-                let added = added.iter().map(|sid| desk.takes.subscribe(*sid, writer));
-                told(added.collect());
+            lines.extend(ended.into_iter().map(Line::Unsubscribe));
+            lines.extend(added.into_iter().map(Line::Subscribe));
+        }
+        self.say(lines);
+    }
+
+    /// Tells the server of subscriptions, now or when there is room. Without a connection there is no need: a new one is told of all.
+    pub(super) fn say(&mut self, lines: impl IntoIterator<Item = Line>) {
+        if self.connection.is_live() {
+            self.desk.lines.extend(lines);
+            self.write_lines();
+        }
+    }
+
+    /// Writes the lines that there is room for.
+    fn write_lines(&mut self) {
+        while let Some(line) = self.desk.lines.front() {
+            let writer = self.connection.writer();
+            let written = match *line {
+                Line::Subscribe(sid) => self.desk.takes.subscribe(sid, writer),
+                Line::Unsubscribe(sid) => writer.unsubscribe(sid, None),
+            };
+            if matches!(written, Err(WriteError::Full { .. })) {
+                return;
             }
+            told(written);
+            self.desk.lines.pop_front();
+        }
+    }
+
+    /// Has the server answer once it has all lines.
+    pub(super) fn mark(&mut self, mark: Mark, now: Instant) -> Mark {
+        match mark {
+            Mark::Unwritten if self.desk.lines.is_empty() => {
+                let barrier = self.connection.barrier(now);
+                barrier.map_or(Mark::Unwritten, Mark::Written)
+            }
+            Mark::Written(barrier) if self.connection.has_passed(barrier) => Mark::None,
+            other => other,
         }
     }
 
@@ -204,33 +254,22 @@ impl NatsTransport {
             mut wishes => wishes.take(),
         };
         for wish in wishes {
-            let sids = match wish {
-                Wish::Subscribe(pattern, feed) => vec![self.desk.takes.add(Subscribed {
-                    pattern,
-                    queue: None,
-                    use_: Use::Feed(feed),
-                })],
+            match wish {
+                Wish::Subscribe(pattern, feed) => {
+                    let sid = self.desk.takes.add(Subscribed {
+                        pattern,
+                        queue: None,
+                        use_: Use::Feed(feed),
+                    });
+                    self.say([Line::Subscribe(sid)]);
+                }
                 Wish::Unsubscribe(id) => {
                     let of = |s: &Subscribed| matches!(&s.use_, Use::Feed(feed) if feed.id == id);
                     let ended = self.desk.takes.end(of);
-                    self.unsubscribe(&ended);
-                    continue;
+                    self.say(ended.into_iter().map(Line::Unsubscribe));
                 }
-                Wish::Request(question) => {
-                    self.request(question);
-                    continue;
-                }
-                Wish::Forget(token) => {
-                    self.desk.requests.close(token);
-                    continue;
-                }
-            };
-            if self.connection.is_live() {
-                let writer = self.connection.writer();
-                let sids = sids
-                    .iter()
-                    .map(|sid| self.desk.takes.subscribe(*sid, writer));
-                told(sids.collect());
+                Wish::Request(question) => self.request(question),
+                Wish::Forget(token) => self.desk.requests.close(token),
             }
         }
     }
@@ -250,30 +289,24 @@ impl NatsTransport {
             return answers.end(Refusal::Disconnected);
         }
         self.process.tell_subscriptions(&message);
-        let (writer, desk) = (self.connection.writer(), &mut self.desk);
+        let desk = &mut self.desk;
         desk.senders.sent(from, message.raw_subject());
         if !desk.requests.listens {
             desk.requests.listens = true;
             let sid = desk.takes.add(desk.requests.inbox());
-            told(vec![desk.takes.subscribe(sid, writer)]);
+            self.say([Line::Subscribe(sid)]);
         }
+        if !self.desk.lines.is_empty() {
+            // Nobody would hear the answer.
+            return answers.end(Refusal::Disconnected);
+        }
+        let (writer, desk) = (self.connection.writer(), &mut self.desk);
         let reply = desk
             .requests
             .open(token, message.subject(), Arc::clone(&answers));
         let written = writer.publish(message.subject(), Some(&reply), &message);
         if let Err(fault) = written {
             answers.end(Refusal::Unsendable(fault.to_string()));
-        }
-    }
-
-    pub(super) fn unsubscribe(&mut self, sids: &[u64]) {
-        if self.connection.is_live() {
-            let writer = self.connection.writer();
-            told(
-                sids.iter()
-                    .map(|sid| writer.unsubscribe(*sid, None))
-                    .collect(),
-            );
         }
     }
 
@@ -287,18 +320,21 @@ impl NatsTransport {
                 continue;
             };
             stream.pulls.expire(now);
+            if stream.stopped {
+                continue;
+            }
             let room = self.process.room(HandlerId(id), stream.most);
             while let Some(asked) = stream.pulls.ask(room, stream.most, now) {
                 let to = format!("{}{}.{}", stream.inbox, stream.session, asked.number);
                 let mut body = Vec::new();
-                request(&asked, stream.bound.max_request_bytes).put(&mut body);
+                request(&asked).put(&mut body);
                 let writer = self.connection.writer();
-                told(vec![writer.publish_bytes(
-                    &stream.asked,
-                    Some(&to),
-                    &[],
-                    &body,
-                )]);
+                let written = writer.publish_bytes(&stream.asked, Some(&to), &[], &body);
+                if written.is_err() {
+                    // Asked again next time: there is a next time, since what fills the connection is written or it ends.
+                    stream.pulls.take_back();
+                    break;
+                }
             }
         }
     }
@@ -310,16 +346,13 @@ impl NatsTransport {
             return;
         }
         let writer = self.connection.writer();
-        for message in self.desk.on_arrival.drain(..) {
-            told(vec![settle(writer, &message, Outcome::Ack)]);
-        }
+        let on_arrival = &mut self.desk.on_arrival;
+        let acked = |message: &&Message| settle(writer, message, Outcome::Ack).is_ok();
+        let acked = on_arrival.iter().take_while(acked).count();
+        on_arrival.drain(..acked);
+        on_arrival.iter_mut().for_each(Message::detach);
         self.desk.unacked.progress(now, |subject| {
-            told(vec![writer.publish_bytes(
-                subject,
-                None,
-                &[],
-                ack::PROGRESS,
-            )]);
+            told(writer.publish_bytes(subject, None, &[], ack::PROGRESS));
         });
         while let Some((id, message, outcome)) = self.desk.owed.pop_front() {
             if settle(self.connection.writer(), &message, outcome).is_err() {
@@ -408,6 +441,19 @@ impl NatsTransport {
         }
     }
 
+    /// Whether a message that is to be called again waits here, while its server is told that it is worked on. Its server counts each
+    /// delivery as an attempt: what counts as none is not given back, unless the engine ends. And where the order of a subject is
+    /// kept nothing is: it would come back behind later ones.
+    #[cold]
+    fn stays(&self, message: &Message) -> bool {
+        if self.process.is_ordered() {
+            return true;
+        }
+        let reply = std::str::from_utf8(message.raw_reply_to()).unwrap_or_default();
+        let counted = Delivery::parse(reply).map_or(0, |delivery| delivery.delivered);
+        !self.desk.draining && u64::from(message.attempts) < counted
+    }
+
     /// A send that can't leave now: its input is handled again, and that is no attempt.
     fn unsent(&mut self, id: SendId) -> Sent {
         let result = Err(Unsent::Disconnected);
@@ -478,16 +524,23 @@ impl Desk {
         };
         let count = stream.counts.of(incoming.message.raw_reply_to());
         let Some(before) = count.and_then(|count| count.checked_sub(1)) else {
-            return stream.told(&incoming, now);
+            if let Some(why) = stream.told(&incoming, now) {
+                self.status.set_trouble(Trouble::Refused(why));
+            }
+            return;
         };
-        stream.pulls.came(now);
         let mut message = incoming.message;
+        stream.pulls.came(message.bytes() as u64, now);
         message.attempts = u32::try_from(before).unwrap_or(u32::MAX);
         message.alone = before > 0;
         message.via = Via::Stream;
         if stream.level == DeliveryLevel::AtMostOnce {
             self.on_arrival.push(message.clone());
-            message.via = Via::Core;
+            if before > 0 {
+                // It may have been called already, and its ack was lost.
+                return self.shed(id, ShedReason::Repeated);
+            }
+            message.via = Via::Acked;
         } else {
             let wait = stream.bound.ack_wait;
             message.place = self.unacked.keep(message.raw_reply_to(), wait, now);
@@ -528,6 +581,7 @@ impl Transport for NatsTransport {
         while let Some(change) = self.connection.state_changes() {
             self.change(change, now);
         }
+        self.write_lines();
         self.proceed(now);
         if let Some(renewal) = &mut self.desk.renewal {
             renewal.go_on(&mut self.desk.handlers, now);
@@ -617,7 +671,8 @@ impl Transport for NatsTransport {
             // Before its room is given back, by which a drain knows that nothing is in flight: its sends are not said yet.
             self.desk.status.set_drained(false);
         }
-        if message.via != Via::Stream {
+        let stays = matches!(outcome, Outcome::Nak(_)) && self.stays(&message);
+        if message.via != Via::Stream || stays {
             return self.process.settle(handler, message, outcome, now);
         }
         self.desk.unacked.settled(message.place);
@@ -677,10 +732,11 @@ impl FromStream {
 }
 
 impl Takes {
-    /// Writes the subscription of this number.
-    pub(super) fn subscribe(&self, sid: u64, writer: &mut Writer) -> Result<(), WriteError> {
-        let found = self.iter().find(|(of, _)| *of == sid);
-        let (_, s) = found.expect("what was just added is there");
+    /// Writes the subscription of this number, if it has not ended.
+    fn subscribe(&self, sid: u64, writer: &mut Writer) -> Result<(), WriteError> {
+        let Some(s) = self.get(sid) else {
+            return Ok(());
+        };
         writer.subscribe(&s.pattern, s.queue.as_deref(), sid)
     }
 }
@@ -699,12 +755,12 @@ fn settle(writer: &mut Writer, message: &Message, outcome: Outcome) -> Result<()
 }
 
 /// A pull as the server reads it.
-fn request(asked: &Ask, bytes_max: Option<u64>) -> PullRequest {
+fn request(asked: &Ask) -> PullRequest {
     PullRequest {
         batch: asked.messages as u64,
         expires: asked.expires,
         idle_heartbeat: asked.heartbeat,
-        max_bytes: bytes_max.unwrap_or_default(),
+        max_bytes: asked.bytes,
         no_wait: false,
     }
 }
@@ -728,8 +784,8 @@ fn stored(reply: PublishReply<'_>, several: bool) -> Result<(), Unsent> {
 }
 
 /// Logs what could not be written: the connection is too full, and its keep-alive will find out.
-pub(super) fn told(written: Vec<Result<(), WriteError>>) {
-    for fault in written.into_iter().filter_map(Result::err) {
+pub(super) fn told(written: Result<(), WriteError>) {
+    if let Err(fault) = written {
         tracing::warn!(%fault, "not written to the server");
     }
 }

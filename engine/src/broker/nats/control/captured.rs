@@ -2,7 +2,7 @@
 //!
 //! Pure. Made anew when the streams may have changed; a subject that a new stream captures is unconfirmed until then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::subject::{SubjectError, check_pattern, matches};
 
@@ -43,6 +43,46 @@ impl Captured {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.is_empty()
+    }
+
+    /// Keeps what was captured before and is not any more: its stream is taken to come back, and sends to it wait for that. How
+    /// many subjects and patterns there was no room for.
+    pub(crate) fn keep(&mut self, before: &Self) -> usize {
+        let patterns: HashSet<Box<str>> = self.patterns.iter().map(|(p, _)| p.clone()).collect();
+        let gone = before
+            .patterns
+            .iter()
+            .filter(|(p, _)| !patterns.contains(p));
+        let (mut left, mut kept) = (0, Vec::new());
+        for (pattern, place) in gone {
+            kept.push((pattern, place, true));
+        }
+        for (subject, place) in &before.subjects {
+            if self.stream_of(subject).is_none() {
+                kept.push((subject, place, false));
+            }
+        }
+        for (subject, place, is_pattern) in kept {
+            if self.len() >= CAPTURED_SUBJECTS_MAX {
+                left += 1;
+                continue;
+            }
+            let place = self.place_of(&before.streams[*place]);
+            match is_pattern {
+                true => self.patterns.push((subject.clone(), place)),
+                false => drop(self.subjects.insert(subject.clone(), place)),
+            }
+        }
+        left
+    }
+
+    /// The place of a stream, which is added if it has none.
+    fn place_of(&mut self, stream: &str) -> usize {
+        let place = self.streams.iter().position(|name| &**name == stream);
+        place.unwrap_or_else(|| {
+            self.streams.push(stream.into());
+            self.streams.len() - 1
+        })
     }
 
     /// Subjects and patterns in it.
@@ -93,5 +133,29 @@ mod tests {
         }
         assert_eq!((captured.len(), captured.streams().count()), (3, 2));
         captured.add("C", ["c..d"].into_iter()).unwrap_err();
+    }
+
+    fn of(stream: &str, subjects: impl IntoIterator<Item = String>) -> Captured {
+        let (mut captured, subjects) = (Captured::default(), Vec::from_iter(subjects));
+        let subjects = subjects.iter().map(|subject| &**subject);
+        captured.add(stream, subjects).unwrap();
+        captured
+    }
+
+    #[test]
+    fn what_a_stream_captured_that_is_gone_goes_on_being_captured() {
+        let before = of("A", ["a".into(), "a.*.x".into(), "both".into()]);
+        let mut now = of("B", ["b".into(), "both".into()]);
+        for _ in 0..3 {
+            assert_eq!(now.keep(&before), 0);
+            assert_eq!((now.len(), now.streams().count()), (4, 2));
+        }
+        assert_eq!(
+            ["a", "a.1.x", "b", "both"].map(|s| now.stream_of(s)),
+            [Some("A"), Some("A"), Some("B"), Some("B")]
+        );
+        let full = of("A", (0..CAPTURED_SUBJECTS_MAX).map(|n| format!("a{n}")));
+        let mut now = of("B", ["b".into()]);
+        assert_eq!((now.keep(&full), now.len()), (1, CAPTURED_SUBJECTS_MAX));
     }
 }

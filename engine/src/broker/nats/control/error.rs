@@ -105,7 +105,7 @@ pub(crate) enum BindError {
 
 impl BindError {
     /// Whether another connection might do better.
-    pub(super) fn is_of_the_connection(&self) -> bool {
+    pub(crate) fn is_of_the_connection(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Time { .. } => true,
             Self::Request { why, .. } => matches!(why, Trouble::NoAnswer(_) | Trouble::Lost(_)),
