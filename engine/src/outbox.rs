@@ -177,7 +177,7 @@ impl Outbox {
     }
 
     /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
-    #[allow(dead_code, reason = "the simulator's broker doesn't look")]
+    #[allow(dead_code, reason = "the simulator looks at none")]
     pub(crate) fn runs(&self) -> &[Run] {
         &self.runs
     }
