@@ -28,7 +28,7 @@ use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
 use crate::port::{Port, Unpark};
 use crate::seams::Transport;
-use crate::shard::Shard;
+use crate::shard::{AGE_BYTES, Shard};
 
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
@@ -363,6 +363,7 @@ impl Inner {
             fiber_stay_first: limits.fiber_stay_first,
             fiber_stay_max: limits.fiber_stay_max,
             seed: self.seed.wrapping_add(index as u64),
+            age_bytes: AGE_BYTES,
         }
     }
 

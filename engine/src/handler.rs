@@ -41,6 +41,8 @@ pub(crate) struct Rules {
     pub(crate) fiber_stay_max: Duration,
     /// Where its random delays come from.
     pub(crate) seed: u64,
+    /// Bytes of shared buffers that come between two times that what waits is aged; 0: it is after every turn.
+    pub(crate) age_bytes: u64,
 }
 
 /// One handler on one shard.

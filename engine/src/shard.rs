@@ -54,8 +54,9 @@ pub(crate) struct Shard<G, T> {
     went: Option<HandlerId>,
     /// Whether a call found no free slot in this turn.
     no_slot: bool,
-    /// Bytes that had come in shared buffers when what waits was aged last.
+    /// Bytes that had come in shared buffers when what waits was aged last, and how many come in between.
     aged: u64,
+    age_bytes: u64,
 }
 
 impl<G: Guest, T: Transport> Shard<G, T> {
@@ -88,6 +89,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             went: None,
             no_slot: false,
             aged: 0,
+            age_bytes: rules.age_bytes,
         }
     }
 
@@ -303,7 +305,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     /// Copies what has waited for long out of the buffers that it came in, where others share them.
     fn age(&mut self) {
         let shared = self.transport.shared_bytes();
-        if shared - self.aged >= AGE_BYTES {
+        if shared - self.aged >= self.age_bytes {
             self.aged = shared;
             let handlers = self.handlers.iter_mut();
             handlers.for_each(|handler| handler.batcher.age());

@@ -202,8 +202,8 @@ MUTATIONS = [
         "buffers-kept",
         "what waits is not copied out of its read buffer",
         "batch.rs",
-        "new.for_each(Message::detach);",
-        "new.for_each(drop);",
+        "old.for_each(Message::detach);",
+        "old.for_each(drop);",
     ),
     (
         "buffers-kept-on-a-fiber",

@@ -240,8 +240,9 @@ impl ScriptedBroker {
                 .collect();
             let mut world = self.world.borrow_mut();
             world.buffers_read += 1;
-            let (messages, bytes) = wire::read(&incoming, &world.buffers);
-            world.bytes_read += bytes as u64;
+            let (messages, read_buffer) = wire::read(&incoming, world.bytes_read);
+            world.bytes_read += read_buffer.bytes;
+            world.reads.push(read_buffer);
             for (message, (serial, _, again)) in messages.into_iter().zip(read) {
                 let handler = self.specs[*serial as usize].handler;
                 world.ledger.tally.messages += 1;

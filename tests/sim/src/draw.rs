@@ -57,6 +57,7 @@ fn rules(seed: u64, rng: &mut Rng) -> Rules {
         fiber_stay_first: rng.micros(500, 10_000),
         fiber_stay_max: 20 * MILLI,
         seed,
+        age_bytes: rng.pick(&[0, 0, 1 << 10]),
     }
 }
 

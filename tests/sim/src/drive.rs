@@ -12,7 +12,7 @@ use crate::metrics::ShardMetrics;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
 use crate::seams::Next;
-use crate::shard::{AGE_BYTES, Shard};
+use crate::shard::Shard;
 use crate::tally::Tally;
 use crate::time::Instant;
 use crate::world::{Shared, World};
@@ -36,7 +36,7 @@ pub(crate) struct Ran {
     /// Read buffers that came.
     pub(crate) buffers: u64,
     /// Most bytes of them that were alive after a turn.
-    pub(crate) kept_most: usize,
+    pub(crate) kept_most: u64,
     /// Most messages that waited after a turn.
     pub(crate) waiting_most: usize,
 }
@@ -50,11 +50,27 @@ struct Drive {
     spurious: u32,
     horizon: Instant,
     turns_at_once: u32,
-    kept_most: usize,
+    kept_most: u64,
     waiting_most: usize,
-    /// Bytes read before this turn, and most in one.
-    read_before: u64,
-    turn_most: u64,
+    aged: Aged,
+}
+
+/// When what waits was aged: what came before the last time but one is to be copied out of its read buffers.
+struct Aged {
+    /// Bytes between two times.
+    every: u64,
+    /// Bytes that had come at the last time but one, and at the last.
+    before: u64,
+    last: u64,
+}
+
+impl Aged {
+    /// A turn ends, so many bytes having come.
+    fn turn_ends(&mut self, read: u64) {
+        if read - self.last >= self.every {
+            (self.before, self.last) = (self.last, read);
+        }
+    }
 }
 
 /// Runs a scenario to its end: what it came to, or the promise that was broken.
@@ -89,8 +105,11 @@ impl Drive {
             turns_at_once: 0,
             kept_most: 0,
             waiting_most: 0,
-            read_before: 0,
-            turn_most: 0,
+            aged: Aged {
+                every: scenario.rules.age_bytes,
+                before: 0,
+                last: 0,
+            },
         }
     }
 
@@ -165,17 +184,16 @@ impl Drive {
     fn check(&mut self, next: &Next, began: Instant) -> Result<(), String> {
         let waiting = self.shard.waiting();
         let mut world = self.world.borrow_mut();
-        let (now, alive) = (world.now, world.buffers_alive());
-        self.kept_most = self.kept_most.max(alive);
+        self.kept_most = self.kept_most.max(world.bytes_alive());
+        let now = world.now;
         self.waiting_most = self.waiting_most.max(waiting);
-        let read = world.bytes_read;
-        self.turn_most = self.turn_most.max(read - self.read_before);
-        self.read_before = read;
-        let most = 2 * (AGE_BYTES + self.turn_most);
+        self.aged.turn_ends(world.bytes_read);
+        let oldest = world.reads.first().map(|read| read.before);
+        let (kept, aged) = (oldest.unwrap_or(u64::MAX), self.aged.before);
         let ledger = &mut world.ledger;
         ledger.turn_ends(waiting, next, began);
-        ledger.check(alive as u64 <= most, || {
-            format!("{alive} bytes of read buffers are kept by what waits, at most {most} may be")
+        ledger.check(kept >= aged, || {
+            format!("a read buffer is kept that came after {kept} bytes; all before {aged} are to be gone")
         });
         ledger.check_counters(&self.shard.metrics);
         if let Next::Rest(due) = next {

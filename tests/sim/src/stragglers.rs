@@ -8,6 +8,7 @@ use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::scenario::{Machine, Network, Plan, Profile, Scenario, Script, Spec};
 use crate::seeds::Failure;
+use crate::shard::AGE_BYTES;
 use crate::world::START;
 
 /// Bytes of a message that is handled at once; with 63 of them, a read buffer of 64 KiB.
@@ -26,7 +27,7 @@ pub struct Stragglers {
     /// Most messages that waited.
     pub waiting_most: usize,
     /// Most bytes of read buffers that were alive after a turn.
-    pub kept_most: usize,
+    pub kept_most: u64,
 }
 
 /// Lets `reads` buffers of 64 KiB come, in each of which one message of 128 bytes waits to the end.
@@ -105,6 +106,7 @@ fn scenario(reads: u32) -> Scenario {
             fiber_stay_first: milli,
             fiber_stay_max: milli,
             seed: 0,
+            age_bytes: AGE_BYTES,
         },
         handlers: vec![
             plan(0, Duration::ZERO),

@@ -1,7 +1,6 @@
 //! How messages come: several in one read buffer, each a slice of it, in the form that NATS has.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 
@@ -20,10 +19,10 @@ pub(crate) struct Incoming {
     pub(crate) arrived: Instant,
 }
 
-/// A read buffer that knows how many bytes of others are alive.
+/// A read buffer, by which its token lives.
 struct ReadBuffer {
     bytes: BytesMut,
-    alive: Arc<AtomicUsize>,
+    _token: Arc<()>,
 }
 
 impl AsRef<[u8]> for ReadBuffer {
@@ -32,22 +31,38 @@ impl AsRef<[u8]> for ReadBuffer {
     }
 }
 
-impl Drop for ReadBuffer {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+/// A read buffer that came.
+pub(crate) struct Read {
+    /// Bytes that came before it.
+    pub(crate) before: u64,
+    pub(crate) bytes: u64,
+    token: Weak<()>,
+}
+
+impl Read {
+    /// Whether somebody still holds some of it.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.token.strong_count() > 0
     }
 }
 
-/// Cuts messages from one read buffer that all of them share; and its bytes.
-pub(crate) fn read(incoming: &[Incoming], alive: &Arc<AtomicUsize>) -> (Vec<Message>, usize) {
+/// Cuts messages from one read buffer that all of them share, before which so many bytes came.
+pub(crate) fn read(incoming: &[Incoming], before: u64) -> (Vec<Message>, Read) {
     let mut bytes = BytesMut::new();
     let mut cuts = Vec::with_capacity(incoming.len());
     for message in incoming {
         cuts.push(write(&mut bytes, message));
     }
-    alive.fetch_add(bytes.len(), Ordering::Relaxed);
-    let (alive, read) = (Arc::clone(alive), bytes.len());
-    let buffer = Bytes::from_owner(ReadBuffer { bytes, alive });
+    let token = Arc::new(());
+    let read = Read {
+        before,
+        bytes: bytes.len() as u64,
+        token: Arc::downgrade(&token),
+    };
+    let buffer = Bytes::from_owner(ReadBuffer {
+        bytes,
+        _token: token,
+    });
     let cut = |(message, (start, end, layout)): (&Incoming, (usize, usize, Layout))| {
         let mut cut = Message::from_frame(buffer.slice(start..end), layout);
         cut.id = message.id;

@@ -4,12 +4,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::check::Ledger;
 use crate::time::Instant;
+use crate::wire::Read;
 
 /// When virtual time starts: late enough for times before it.
 pub(crate) const START: Instant = Instant::after_start(Duration::from_hours(1));
@@ -25,8 +24,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What happened, checked as it happens.
     pub(crate) ledger: Ledger,
-    /// Bytes of read buffers that somebody still holds.
-    pub(crate) buffers: Arc<AtomicUsize>,
+    /// Read buffers of which somebody still holds some, as last looked.
+    pub(crate) reads: Vec<Read>,
     /// Read buffers that came.
     pub(crate) buffers_read: u64,
     /// Their bytes.
@@ -40,7 +39,7 @@ impl World {
             base,
             now: base,
             ledger,
-            buffers: Arc::default(),
+            reads: Vec::new(),
             buffers_read: 0,
             bytes_read: 0,
         }))
@@ -51,8 +50,9 @@ impl World {
         self.now += by;
     }
 
-    /// Bytes of read buffers that somebody still holds.
-    pub(crate) fn buffers_alive(&self) -> usize {
-        self.buffers.load(Ordering::Relaxed)
+    /// Bytes of read buffers of which somebody still holds some.
+    pub(crate) fn bytes_alive(&mut self) -> u64 {
+        self.reads.retain(Read::is_alive);
+        self.reads.iter().map(|read| read.bytes).sum()
     }
 }

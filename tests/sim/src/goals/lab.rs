@@ -505,6 +505,7 @@ fn shard<'a>(shared: &Shared<'a>) -> Shard<LabGuest<'a>, LabTransport<'a>> {
         fiber_stay_first: SLICE * 100,
         fiber_stay_max: SLICE * 60_000,
         seed: 1,
+        age_bytes: 0,
     };
     let wall = Wall {
         at: world.base,
