@@ -23,14 +23,25 @@ const KILLS: usize = 20;
 /// The variable that makes this program an engine on the server that it names.
 const URL: &str = "MILLPOND_TEST_ONCE_URL";
 
-/// A server with the streams `IN0`, `IN1` and `OUT`, and consumers whose messages come again after a second.
+/// A consumer whose messages come again after a second.
+fn consumer(client: &Client, stream: &str, durable: &str) {
+    let pulled =
+        json!({"ack_policy": "explicit", "ack_wait": 1_000_000_000u64, "max_ack_pending": 10_000});
+    client.create_consumer(stream, durable, pulled);
+}
+
+/// A stream of inputs, with the consumer `mill`.
+fn input(client: &Client, stream: &str) {
+    client.create_stream(stream, &[&format!("{stream}.>")], json!({}));
+    consumer(client, stream, "mill");
+}
+
+/// A server with the streams `IN0`, `IN1` and `OUT`.
 fn ready() -> (Server, Client) {
     let server = Settings::new().start();
     let client = Client::connect(&server.url());
     for stream in ["IN0", "IN1"] {
-        client.create_stream(stream, &[&format!("{stream}.>")], json!({}));
-        let pulled = json!({"ack_policy": "explicit", "ack_wait": 1_000_000_000u64, "max_ack_pending": 10_000});
-        client.create_consumer(stream, "mill", pulled);
+        input(&client, stream);
     }
     let window = 3_600_000_000_000u64;
     let atomic = json!({"allow_atomic": true, "duplicate_window": window});
@@ -44,6 +55,10 @@ fn once(name: &str, stream: &str) -> HandlerConfig {
 }
 
 fn once_by(component: &str, name: &str, stream: &str) -> HandlerConfig {
+    once_of(component, name, stream, "mill")
+}
+
+fn once_of(component: &str, name: &str, stream: &str, durable: &str) -> HandlerConfig {
     let limits = HandlerLimits {
         pause_max: Duration::ZERO,
         retry_delay_first: Duration::from_millis(1),
@@ -59,7 +74,7 @@ fn once_by(component: &str, name: &str, stream: &str) -> HandlerConfig {
     };
     let source = StreamSource {
         delivery: DeliveryLevel::EffectivelyOnce,
-        ..StreamSource::existing(stream, "mill")
+        ..StreamSource::existing(stream, durable)
     };
     HandlerConfig::file(name, guest(component))
         .limits(limits)
@@ -135,6 +150,66 @@ fn two_handlers_into_one_stream_leave_one_copy_of_each_send() {
     let stored = client.stored("OUT", 1).expect("it has messages");
     let id = header(Some(&stored.headers), "Nats-Msg-Id").expect("each has an id");
     assert!(id.starts_with("IN") && id.ends_with(".OUT.0"), "{id}");
+}
+
+/// That there are so many copies of each send of `INPUTS` inputs.
+#[track_caller]
+fn copies_of_each(client: &Client, count: usize) {
+    let copies = copies(client);
+    assert_eq!(copies.len(), INPUTS * 3);
+    let others: Vec<_> = copies.iter().filter(|(_, n)| **n != count).collect();
+    assert_eq!(others, [], "not {count} copies");
+}
+
+#[test]
+fn two_handlers_of_the_same_inputs_leave_a_copy_of_each_send_each() {
+    let (server, client) = ready();
+    consumer(&client, "IN0", "second");
+    feed(&client, "IN0");
+    let handlers = [("a", "mill"), ("b", "second")];
+    let engine = engine(
+        &server.url(),
+        handlers.map(|(name, durable)| once_of(PROBE, name, "IN0", durable)),
+    );
+    client.wait_consumed("IN0", "mill");
+    client.wait_consumed("IN0", "second");
+    ended(&engine);
+    copies_of_each(&client, 2);
+}
+
+#[test]
+fn inputs_of_a_stream_that_was_made_anew_are_others_though_their_numbers_are_the_same() {
+    let (server, client) = ready();
+    for round in 0..2 {
+        if round > 0 {
+            client.delete_stream("IN0");
+            input(&client, "IN0");
+        }
+        feed(&client, "IN0");
+        let engine = engine(&server.url(), [once("a", "IN0")]);
+        client.wait_consumed("IN0", "mill");
+        ended(&engine);
+        copies_of_each(&client, round + 1);
+    }
+}
+
+#[test]
+fn one_copy_of_every_send_is_left_over_restarts_of_the_server() {
+    let (mut server, client) = ready();
+    feed(&client, "IN0");
+    let engine = engine(&server.url(), [once("a", "IN0")]);
+    for round in 1..=4 {
+        let client = Client::connect(&server.url());
+        let some = (round * 100).min(INPUTS as u64 * 2);
+        client.until("outputs", |client| {
+            (client.stream_messages("OUT") >= some).then_some(())
+        });
+        server.restart();
+    }
+    let client = Client::connect(&server.url());
+    client.wait_consumed("IN0", "mill");
+    ended(&engine);
+    copies_of_each(&client, 1);
 }
 
 #[test]
