@@ -53,8 +53,8 @@ MUTATIONS = [
         "drop-on-disconnect",
         "inputs whose sends were lost with a connection are acked",
         "settle.rs",
-        "self.again(id, message, 1, at);\n                }\n            }\n        }\n    }",
-        "self.finish(id, message, Outcome::Ack, at);\n                }\n            }\n        }\n    }",
+        "self.again(id, message, times, at);",
+        "let _ = times;\n                    self.finish(id, message, Outcome::Ack, at);",
     ),
     (
         "split-part-skipped",
@@ -74,10 +74,11 @@ MUTATIONS = [
         "released-on-a-trap",
         "what a failed call sent is released",
         "settle.rs",
-        "self.metrics.faulted(id, fault.kind);",
+        "self.metrics.faulted(id, fault.kind);\n                tracing::debug!",
         "self.metrics.faulted(id, fault.kind);\n"
         "                let release = self.releases.next_id();\n"
-        "                outbox.release(|m| drop(self.transport.send(m, SendId { release, index: 0 }, at)));",
+        "                outbox.release(|m| drop(self.transport.send(id, m, SendId { release, index: 0 }, at)));\n"
+        "                tracing::debug!",
     ),
     (
         "overflow-ignored",
