@@ -371,7 +371,7 @@ fn handlers_share_a_shard_by_their_weights() {
     let seen = acked();
     let ratio = seen[0] as f64 / seen[1] as f64;
     // The time that each is charged includes what other processes took from it, so the calls are not exactly 3 to 1: the
-    // simulator proves that, in virtual time. Without weights they are 1 to 1.
+    // schedule proves that by itself. Without weights they are 1 to 1.
     assert!((1.4..8.0).contains(&ratio), "{seen:?} by weights 3 and 1");
     engine.stop();
 }
