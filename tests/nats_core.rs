@@ -254,6 +254,19 @@ fn ten_thousand_subjects_come_by_one_pattern() {
 }
 
 #[test]
+fn ten_thousand_subjects_come_by_as_many_subscriptions() {
+    let server = plain();
+    for queue in [Some("q"), None] {
+        let handler = (0..10_000).fold(core("echo", queue), |handler, n| {
+            handler.subject(format!("load.{n}.x"))
+        });
+        let engine = start(at(&server.url(), [handler]));
+        ask(server.address(), |n| format!("load.{n}.x"), 10_000);
+        assert_eq!(settled(&engine).handlers[0].acked, 10_000, "{queue:?}");
+    }
+}
+
+#[test]
 fn every_message_goes_to_one_shard_of_each_engine_that_asks_for_all() {
     let server = plain();
     let engines = [0, 1].map(|_| {

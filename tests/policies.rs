@@ -402,7 +402,7 @@ fn overloaded(droppable: bool) -> Stats {
 fn under_overload_what_may_be_dropped_is_shed_and_nothing_else() {
     let stats = overloaded(true);
     let handler = &stats.handlers[0];
-    assert!(handler.shed_total() > 0 && handler.acked > 0);
+    assert!(handler.shed_total() > 0 && handler.acked > 0, "{handler:?}");
     assert_eq!(handler.shed, [(ShedReason::Late, handler.shed_total())]);
     assert_eq!(handler.acked + handler.shed_total(), handler.received);
     let stats = overloaded(false);

@@ -47,6 +47,7 @@ mod metrics;
 mod order;
 mod outbox;
 mod outcome;
+mod patterns;
 mod pause;
 mod penalty;
 mod port;

@@ -13,7 +13,6 @@ mod consumer;
 mod error;
 mod json;
 mod outputs;
-mod patterns;
 mod session;
 mod stream;
 mod wanted;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::captured::{CAPTURED_SUBJECTS_MAX, Captured};
 use super::error::{BindError, LetterFault, OutputFault, StreamFault};
 use super::json::{ConsumerConfig, StreamInfo, nanos_since_1970};
-use super::patterns::{contains, overlap};
 use super::stream::Streams;
 use super::wanted::{Bound, DeliveryLevel, Output, Wanted, Warning};
+use crate::patterns::{contains, overlap};
 use crate::subject::matches;
 
 /// The first version of nats-server that has atomic batches.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::{BindError, StreamFault};
 use super::json::{Names, StreamInfo, differences, name_fault};
-use super::patterns::overlap;
 use super::session::{Session, Trouble};
 use super::wanted::{CreateStream, Wanted};
+use crate::patterns::overlap;
 
 /// Streams that may overlap one pattern: 256. Each is a request at start. One over is an error.
 pub(super) const STREAMS_MAX: usize = 256;
