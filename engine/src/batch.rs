@@ -299,14 +299,18 @@ impl Batcher {
     /// "Fail at Scale", 2015), without CoDel's slow start: our sources don't slow down for a drop.
     pub(crate) fn shed(&mut self, now: Instant, mut shed: impl FnMut(Message)) {
         let patience = self.cost.patience(self.bound.budget);
+        let arrived = self.fresh.front().map(|m| m.arrived_or(now));
         let waited = |m: &Message| now.saturating_duration_since(m.arrived_or(now));
-        match self.fresh.front().map(waited) {
-            Some(oldest) if oldest > patience => {
-                let fresh = |(_, asked): &(Instant, Instant)| now < *asked + self.bound.budget;
-                let since = self.standing.filter(fresh).map_or(now, |(since, _)| since);
+        match arrived.map(|arrived| (arrived, now.saturating_duration_since(arrived))) {
+            Some((arrived, oldest)) if oldest > patience => {
+                // Asked lately, or not since the oldest came: calls may be longer than the budget.
+                let knows = |(_, asked): &(Instant, Instant)| {
+                    now < *asked + self.bound.budget || arrived <= *asked
+                };
+                let since = self.standing.filter(knows).map_or(now, |(since, _)| since);
                 self.standing = Some((since, now));
             }
-            Some(oldest) if oldest > patience / 2 => {}
+            Some((_, oldest)) if oldest > patience / 2 => {}
             _ => self.standing = None,
         }
         if !self.stands(now) {
@@ -664,6 +668,11 @@ mod tests {
         assert_eq!(shed(&mut b, 20), [0; 0]);
         b.push(3, 1);
         assert_eq!(shed(&mut b, 29), [0; 0], "it was empty meanwhile");
+        b.push(4, 1);
+        assert_eq!(shed(&mut b, 60), [3, 4], "over a call of three budgets too");
+        b.now = start + 61 * MS;
+        b.push(5, 1);
+        assert_eq!(shed(&mut b, 80), [0; 0], "the oldest came after that call");
     }
 
     #[test]
