@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millpond::{
-    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Overflow, Stats,
-    Subscription,
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, HandlerStats, Message, Overflow,
+    Stats, Subscription,
 };
 use millpond_tests::guest;
 
@@ -54,6 +54,11 @@ pub(crate) fn config(handlers: impl IntoIterator<Item = HandlerConfig>) -> Engin
 /// Starts it.
 pub(crate) fn start(config: EngineConfig) -> Engine {
     Engine::start(config).expect("the engine starts")
+}
+
+/// Calls that a handler was given, each once: on a busy machine a call may overrun its slice, and is made again.
+pub(crate) fn once(handler: &HandlerStats) -> u64 {
+    handler.calls - handler.overran
 }
 
 /// An engine whose handler is a probe, and what the probe reports to `report`.

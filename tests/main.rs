@@ -16,6 +16,7 @@ mod isolation;
 mod limits;
 mod nats_batch;
 mod nats_bounds;
+mod nats_cluster;
 mod nats_core;
 mod nats_errors;
 mod nats_harness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millpond::{FaultKind, HandlerConfig, Message, Overflow, ShedReason, Spread, Stats};
 
 use crate::harness::{
-    Asked, LONG, PROBE, blocked, config, count, limited, release, settled, start, until,
+    Asked, LONG, PROBE, blocked, config, count, limited, once, release, settled, start, until,
 };
 use crate::hostile::Hand;
 use crate::isolation::component;
@@ -72,7 +72,7 @@ fn a_failed_batch_is_split_and_its_parts_are_bounded_in_calls() {
         assert_eq!(handler.splits, u64::from(split_calls_max / 2));
         let calls = 1 + 1 + parts_called + alone;
         assert_eq!(
-            (handler.calls - handler.overran, handler.acked),
+            (once(handler), handler.acked),
             (calls, 1),
             "{split_calls_max}"
         );
@@ -103,7 +103,7 @@ fn a_split_that_takes_too_long_ends() {
         (1 + 7, 8),
         "each was called alone later"
     );
-    assert_eq!(handler.calls - handler.overran, 1 + 1 + 8);
+    assert_eq!(once(handler), 1 + 1 + 8);
 }
 
 #[test]
@@ -198,13 +198,13 @@ fn a_handler_that_fails_at_everything_is_paused_and_says_so() {
             assert_eq!(reply.wait().unwrap().payload(), b"on", "the other goes on");
             let stats = asked.engine.stats();
             let handler = &stats.handlers[0];
-            assert_eq!((handler.calls, handler.paused_shards), (30, 1));
+            assert_eq!((once(handler), handler.paused_shards), (30, 1));
             assert_eq!(handler.terminated_total(), 0, "it is still to be handled");
         } else {
             let stats = asked.end();
             let handler = &stats.handlers[0];
             assert_eq!(
-                (handler.calls, handler.pauses, handler.paused_shards),
+                (once(handler), handler.pauses, handler.paused_shards),
                 (40, 0, 0)
             );
         }
@@ -273,7 +273,8 @@ fn lingering_waits_for_a_full_batch_or_the_budget() {
         engine.publish(message("counter", "x")).unwrap();
     }
     let stats = settled(&engine);
-    assert_eq!((stats.handlers[0].acked, stats.handlers[0].calls), (3, 1));
+    let handler = &stats.handlers[0];
+    assert_eq!((handler.acked, once(handler)), (3, 1));
     let engine = lingering(LONG * 2, Duration::from_millis(20));
     engine.publish(message("counter", "x")).unwrap();
     assert_eq!(
@@ -301,11 +302,11 @@ fn batches_shrink_to_what_can_be_done_within_the_budget() {
     }
     // Two hundred come while one is being handled.
     engine.publish(message("sleeper", "sleep 300")).unwrap();
-    until("the call has begun", || handler().calls == 21);
+    until("the call has begun", || once(&handler()) == 21);
     for _ in 0..200 {
         sleep();
     }
-    until("the next call has begun", || handler().calls >= 22);
+    until("the next call has begun", || once(&handler()) >= 22);
     let seen = handler();
     let size = (seen.called_messages - 21) / (seen.calls - 21);
     assert!(

@@ -4,7 +4,7 @@
 use millpond::{Contract, FaultKind, Grants, HandlerConfig, Message, Overflow};
 use millpond_tests::guest;
 
-use crate::harness::{Asked, LONG, count, handler, limited, settled};
+use crate::harness::{Asked, LONG, count, handler, limited, once, settled};
 
 const PROBE: &str = "probe-wasmcloud";
 
@@ -76,7 +76,7 @@ fn a_call_has_one_message_and_an_instance_of_its_own() {
     }
     let stats = asked.end();
     assert_eq!(
-        (stats.handlers[0].calls, stats.handlers[0].acked),
+        (once(&stats.handlers[0]), stats.handlers[0].acked),
         (100, 100)
     );
 }

@@ -1,0 +1,78 @@
+//! Servers that know each other: an engine that was told of one finds the others, and leaves one that is about to stop.
+
+use millpond::Engine;
+use millpond_tests::nats::{Client, Server, Settings};
+use millpond_tests::program::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{start, until};
+use crate::nats_core::{ask, at, core};
+
+/// A server of a cluster; `beside` is where another one listens for it.
+fn member(beside: Option<&str>) -> (Server, String) {
+    let routes: Vec<_> = beside
+        .map(|place| format!("nats-route://{place}"))
+        .into_iter()
+        .collect();
+    let cluster = json!({ "name": "mill", "host": "127.0.0.1", "port": -1, "routes": routes });
+    let server = Settings::new()
+        .without_jetstream()
+        .set("cluster", cluster)
+        .start();
+    let log = server.log();
+    let line = log.iter().find(|l| l.contains("route connections on"));
+    let place = line
+        .and_then(|l| l.rsplit_once(' '))
+        .expect("it says where");
+    (server, place.1.to_owned())
+}
+
+/// Waits until a server tells its clients of another.
+fn tells(server: &Server, of: &Server) {
+    until("the servers know each other", || {
+        let info = server.info();
+        let told = info["connect_urls"].as_array().cloned().unwrap_or_default();
+        told.contains(&Value::from(of.address().to_string()))
+    });
+}
+
+fn connected(engine: &Engine, times: u64) {
+    until("it is connected", || {
+        let stats = engine.stats();
+        stats.connected == 1 && stats.connects == times
+    });
+}
+
+#[test]
+fn a_server_that_joins_later_is_found_when_the_first_is_killed() {
+    let (mut first, place) = member(None);
+    let engine = start(at(&first.url(), [core("echo", Some("q"))]));
+    let (second, _) = member(Some(&place));
+    tells(&first, &second);
+    // What the server tells of others has come before what comes after it.
+    ask(first.address(), |_| "echo".into(), 100);
+    first.kill();
+    connected(&engine, 2);
+    let client = Client::connect(&second.url());
+    client.settle();
+    ask(second.address(), |_| "echo".into(), 100);
+    assert_eq!(engine.stats().handlers[0].acked, 200);
+}
+
+#[test]
+fn a_server_that_is_about_to_stop_is_left_before_it_does() {
+    let (first, place) = member(None);
+    let (second, _) = member(Some(&place));
+    tells(&first, &second);
+    let engine = start(at(&first.url(), [core("echo", Some("q"))]));
+    ask(first.address(), |_| "echo".into(), 100);
+    first.signal(Signal::USR2);
+    connected(&engine, 2);
+    ask(second.address(), |_| "echo".into(), 100);
+    assert_eq!(engine.stats().handlers[0].acked, 200);
+    let closing = first
+        .log()
+        .iter()
+        .any(|l| l.contains("Closing existing clients"));
+    assert!(!closing, "it left by itself");
+}
