@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millpond::{Engine, FaultKind, HandlerConfig, HandlerStats, Message, NatsSource, StreamSource};
 use millpond_tests::nats::async_nats::ConnectOptions;
-use millpond_tests::nats::{Client, Post, Server, Settings, async_nats, header};
+use millpond_tests::nats::{Client, Post, Scripted, Server, Settings, async_nats, header};
 use serde_json::{Value, json};
 
 use crate::harness::{LONG, PROBE, count, limited, settled, start, until};
@@ -366,4 +366,24 @@ fn a_letter_of_a_handler_of_the_core_is_published_for_whoever_listens() {
         Some("trap")
     );
     assert_eq!(settled(&engine).handlers[0].dead_lettered, 1);
+}
+
+#[test]
+fn a_connection_that_the_server_ends_with_a_reason_is_a_refusal_and_one_without_is_none() {
+    let server = Scripted::start();
+    let config = at(&server.url(), [core("echo", Some("q"))]);
+    let starting = std::thread::spawn(|| start(config));
+    let stream = server.greeted("echo");
+    let engine = starting.join().expect("it starts");
+    Scripted::refuse(stream, "Slow Consumer");
+    let stream = server.greeted("echo");
+    let seen = |connects| {
+        until("it is connected", || engine.stats().connects == connects);
+        let stats = engine.stats();
+        (stats.refusals, stats.handlers[0].refusals)
+    };
+    assert_eq!(seen(2), (1, 0), "it concerns no handler");
+    drop(stream);
+    let _stream = server.greeted("echo");
+    assert_eq!(seen(3), (1, 0));
 }

@@ -5,6 +5,7 @@ mod compile;
 mod kills;
 mod refusals;
 mod run;
+mod scripted;
 mod serve;
 
 use std::io::Write;
