@@ -321,7 +321,10 @@ fn an_update_of_settings_holds_on_all_shards() {
         let mut config = crate::harness::config([probe]);
         config.shards = 2;
         let asked = Asked::with(config);
-        assert_eq!(asked.ask(&format!("update-ext batch-max={limit} report")), "ok");
+        assert_eq!(
+            asked.ask(&format!("update-ext batch-max={limit} report")),
+            "ok"
+        );
         while asked.engine.stats().handlers[0].acked < 1 {
             std::thread::yield_now();
         }
