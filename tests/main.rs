@@ -30,6 +30,7 @@ mod nats_streams;
 mod policies;
 mod pond;
 mod prebuilt;
+mod publish_all;
 mod requests;
 mod slices;
 mod start;
