@@ -129,6 +129,9 @@ class Guest:
             "c": ["c/bindings", "c/component_type.c"],
             "go": ["go/bindings"],
         }[self.language]
+        # What the same guest of every contract has in common.
+        if self.folder.startswith("rules"):
+            shared.append("shared")
         for path in [folder, self.wit, *(GUESTS / name for name in shared)]:
             yield from (file for file in [path, *path.rglob("*")] if file.is_file())
 
@@ -173,6 +176,10 @@ ALL = [
     Guest("echo-wasmcloud", "rust", "echo-wasmcloud", "wasmcloud"),
     Guest("probe-wasmcloud", "rust", "probe-wasmcloud", "wasmcloud"),
     Guest("echo-wasmcloud-wasi", "rust-wasi", "echo-wasmcloud", "wasmcloud"),
+    Guest("rules", "rust", "rules", "0.2.0-draft"),
+    Guest("rules-incoming", "rust", "rules-incoming", "incoming"),
+    Guest("rules-wasmcloud", "rust", "rules-wasmcloud", "wasmcloud"),
+    Guest("batch-rules", "rust", "rules", BATCH),
     Guest("batch-echo", "rust", "echo", BATCH),
     Guest("batch-counter", "rust", "counter", BATCH),
     Guest("batch-probe", "rust", "probe", BATCH),

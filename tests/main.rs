@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+extern crate alloc;
+
 mod harness;
 
 mod api;
 mod architecture;
 mod batch;
 mod contract;
+mod differential;
 mod faults;
 mod first_document;
 mod hostile;
@@ -28,6 +31,7 @@ mod nats_streams;
 mod policies;
 mod pond;
 mod prebuilt;
+mod publish_all;
 mod requests;
 mod slices;
 mod start;

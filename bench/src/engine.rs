@@ -1,5 +1,6 @@
 //! The engine under sustained load: one shard, messages published from another core so that it never waits for any.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use millpond::{
@@ -18,9 +19,10 @@ const IN_FLIGHT_MAX: usize = 2_048;
 const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
-/// The largest batch that a thread which publishes one message after another can keep full.
+/// The largest batch that a thread which publishes one message after another can keep full. For larger ones it publishes as many in one
+/// step.
 const FED_MAX: usize = 64;
-/// How long a larger one waits to be full.
+/// How long such a batch waits to be full.
 const LINGER: Duration = Duration::from_millis(100);
 /// How long a round may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,8 +81,7 @@ impl LoadedEngine {
             wall_deadline: PATIENCE,
             ..HandlerLimits::default()
         };
-        // A thread that publishes one message after another is slower than calls of so many: they wait until they are full, and what
-        // counts is what the shard's thread has of its core.
+        // A call's messages may come in two steps, as room is returned.
         let limits = match batch > FED_MAX {
             true => HandlerLimits {
                 linger: LINGER,
@@ -111,8 +112,9 @@ impl LoadedEngine {
         go(Place::Publisher)?;
         let before = self.engine.stats();
         let (begun, begun_on_core) = (clock::now(), clock::on_core(&self.shard)?);
-        for _ in 0..messages {
-            self.publish()?;
+        match self.batch > FED_MAX {
+            true => self.publish_in_steps(messages)?,
+            false => (0..messages).try_for_each(|_| self.publish())?,
         }
         while self.engine.stats().in_flight > 0 {
             ensure!(
@@ -146,6 +148,31 @@ impl LoadedEngine {
             }
             std::thread::park_timeout(REST);
         }
+    }
+
+    /// Publishes so many of the ring's next messages, a call's at a time, resting while the engine is full.
+    fn publish_in_steps(&mut self, messages: u64) -> Result<()> {
+        let (mut left, mut received, mut queue) = (messages, 0, VecDeque::new());
+        while left > 0 || !queue.is_empty() {
+            let more = left.min((self.batch - queue.len()) as u64);
+            for _ in 0..more {
+                queue.push_back(self.ring[self.next].clone());
+                self.next = (self.next + 1) % self.ring.len();
+            }
+            left -= more;
+            let before = queue.len();
+            match self.engine.publish_all(&mut queue) {
+                Ok(_) => {}
+                Err(Refusal::Full(_)) => std::thread::yield_now(),
+                Err(reason) => bail!("publishing was refused: {reason}"),
+            }
+            received += before - queue.len();
+        }
+        ensure!(
+            received as u64 == messages,
+            "{received} of {messages} were taken"
+        );
+        Ok(())
     }
 
     /// Checks what the engine says that it did in a round.

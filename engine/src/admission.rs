@@ -44,6 +44,11 @@ impl Load {
         Self(self.0 * count as u64)
     }
 
+    /// This load and another.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// From the number that [`Load::raw`] gave.
     pub(crate) fn from_raw(raw: u64) -> Self {
         Self(raw)

@@ -1,18 +1,18 @@
 //! The engine: the handle that an embedder holds. Starting, publishing, requests, subscriptions, stats, drain and stop.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use parking_lot::{Condvar, Mutex};
 
 use crate::broker::memory::publish::ShardSide;
 use crate::broker::memory::requests::{Reply, Requests};
 use crate::broker::memory::subscription::{Overflow, Subscription};
 use crate::broker::memory::transport::MemoryTransport;
-use crate::broker::memory::{Delivery, Memory};
+use crate::broker::memory::{Memory, Outlet};
 use crate::broker::nats::{Nats, NatsSource, connection_bytes, fit_limits};
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig, Spread};
@@ -142,6 +142,20 @@ impl Engine {
         }
         message.arrived.get_or_insert_with(clock::now);
         self.inner.broker.publish(message)
+    }
+
+    /// Publishes messages from the front of a queue, in order, until the queue is empty or one of them is refused: that one and all
+    /// behind it stay in the queue, and nothing is lost or taken twice. How many handlers and subscriptions got them, added up.
+    ///
+    /// What becomes of each message is what [`Engine::publish`] does with it. But messages that follow each other and have one subject
+    /// are routed once, admitted together and handed to one shard, which is woken once: up to 1,024 at a time, or as many as there is
+    /// room for. That costs a fraction of publishing them one by one, and makes for full calls.
+    ///
+    /// # Errors
+    /// A bound is reached, or the engine is ending. What was taken by then is no longer in the queue.
+    pub fn publish_all(&self, messages: &mut VecDeque<Message>) -> Result<usize, Refusal> {
+        self.inner.threads.state.open()?;
+        self.inner.broker.publish_all(messages, clock::now())
     }
 
     /// Publishes a message and awaits the first reply to it: what a guest sends to the message's reply subject.
@@ -281,7 +295,7 @@ impl Inner {
         config: &EngineConfig,
         limits: &[HandlerLimits],
         parker: Parker,
-        inbox: Receiver<Delivery>,
+        inbox: Outlet,
     ) -> Result<(), StartError> {
         let Self {
             broker,

@@ -118,8 +118,9 @@ impl MemorySum {
                 product(&[calls, max(&Footprint::laid_out)]),
             ),
             (
+                // Its places, and the runs in them.
                 "inboxes",
-                product(&[shards_n, messages, size_of::<Message>() as u64]),
+                product(&[shards_n, messages, 2, size_of::<Message>() as u64]),
             ),
             (
                 "connections: buffers",

@@ -3,10 +3,12 @@
 //! [`Memory`] is what all threads share: read-only routes, a bounded inbox a shard, and what each handler has in flight on each
 //! shard. A shard's own side is [`transport::MemoryTransport`].
 
+mod inbox;
 pub(crate) mod publish;
 pub(crate) mod replies;
 pub(crate) mod requests;
 pub(crate) mod routes;
+mod runs;
 pub(crate) mod subscription;
 pub(crate) mod transport;
 
@@ -14,9 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
+pub(crate) use self::inbox::Outlet;
+use self::inbox::{Inbox, inbox};
 use self::requests::Requests;
 use self::routes::{Listener, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
@@ -67,7 +70,7 @@ struct Padded(AtomicU64);
 
 /// One shard as publishers see it.
 struct ShardPort {
-    inbox: Sender<Delivery>,
+    inbox: Inbox,
     unpark: Arc<dyn Unpark>,
     /// A load a handler.
     in_flight: Box<[Padded]>,
@@ -151,7 +154,7 @@ impl Memory {
         limits: &EngineLimits,
         requests: Arc<Requests>,
         state: Arc<State>,
-    ) -> (Arc<Self>, Vec<Receiver<Delivery>>) {
+    ) -> (Arc<Self>, Vec<Outlet>) {
         let bound = |h: &HandlerStart| Bound {
             messages_max: h.limits.in_flight_messages_max,
             bytes_max: h.limits.in_flight_bytes_max,
@@ -160,7 +163,7 @@ impl Memory {
         let (shards, inboxes) = unparks
             .into_iter()
             .map(|unpark| {
-                let (inbox, receiver) = crossbeam_channel::bounded(limits.inbox_messages_max);
+                let (inbox, outlet) = inbox(limits.inbox_messages_max);
                 let in_flight = bounds.iter().map(|_| Padded::default()).collect();
                 (
                     ShardPort {
@@ -170,7 +173,7 @@ impl Memory {
                         in_flight_all: Padded::default(),
                         forwarded: Padded::default(),
                     },
-                    receiver,
+                    outlet,
                 )
             })
             .unzip::<_, _, Vec<_>, _>();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-use crossbeam_channel::TrySendError;
 use parking_lot::Mutex;
 
 use super::replies::Answers;
@@ -22,6 +21,9 @@ use crate::message::{HandlerId, Message};
 use crate::port::{Feed, Port, Replies, Room};
 use crate::subject::INBOX;
 
+/// Why a message is refused.
+pub(super) const FULL_LOAD: &str = "a handler, or its shard, has as much in flight as it may have";
+pub(super) const FULL_INBOX: &str = "the inbox of its shard is full";
 /// Why a guest's send is refused.
 const FULL: &str = "a handler of this subject, or its shard, has as much in flight as it may have";
 
@@ -29,12 +31,12 @@ thread_local! {
     /// The shard that this thread's next message goes to, so that publishers share no counter.
     static TURN: Cell<usize> = const { Cell::new(0) };
     /// The route of the subject that this thread published to last: a publisher mostly has one, and then allocates nothing.
-    static LAST: RefCell<LastRoute> = RefCell::default();
+    pub(super) static LAST: RefCell<LastRoute> = RefCell::default();
 }
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy)]
-enum Publisher {
+pub(super) enum Publisher {
     /// Any thread.
     Outside,
     /// A guest, on the thread of this shard, which is the first that is asked for room.
@@ -78,7 +80,7 @@ impl Memory {
         published
     }
 
-    fn publish_to(
+    pub(super) fn publish_to(
         &self,
         last: &mut LastRoute,
         message: Message,
@@ -109,21 +111,14 @@ impl Memory {
         ids: &[HandlerId],
         publisher: Publisher,
     ) -> Result<(), PublishError> {
-        let count = self.shards.len();
-        let (first, tries) = match (self.spread, publisher) {
-            (Spread::Subject, _) => (self.owner(message.subject()), 1),
-            (Spread::Any, Publisher::Guest(shard)) => (shard, count),
-            (Spread::Any, Publisher::Outside) => {
-                (TURN.replace(TURN.get().wrapping_add(1)) % count, count)
-            }
-        };
+        let (first, tries) = self.shards_for(message.subject(), publisher);
         let load = Load::one(message.bytes());
         let mut delivery = Delivery {
             message,
             handlers: Handlers::new(ids),
         };
-        let mut why = "a handler, or its shard, has as much in flight as it may have";
-        for shard in (0..tries).map(|step| (first + step) % count) {
+        let mut why = FULL_LOAD;
+        for shard in (0..tries).map(|step| (first + step) % self.shards.len()) {
             if !self.admit(shard, ids, load) {
                 continue;
             }
@@ -133,14 +128,14 @@ impl Memory {
                 let message = Box::new(delivery.message);
                 return Err(PublishError { reason, message });
             }
-            match self.shards[shard].inbox.try_send(delivery) {
+            match self.shards[shard].inbox.put(delivery) {
                 Ok(()) => {
                     self.shards[shard].unpark.unpark();
                     return Ok(());
                 }
-                Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
+                Err(back) => {
                     self.release(shard, ids, load);
-                    why = "the inbox of its shard is full";
+                    why = FULL_INBOX;
                     delivery = back;
                 }
             }
@@ -150,6 +145,18 @@ impl Memory {
             reason: Refusal::Full(why),
             message: Box::new(delivery.message),
         })
+    }
+
+    /// The shard that is asked first for room for a message, and how many are asked, one after the other.
+    pub(super) fn shards_for(&self, subject: &str, publisher: Publisher) -> (usize, usize) {
+        let count = self.shards.len();
+        match (self.spread, publisher) {
+            (Spread::Subject, _) => (self.owner(subject), 1),
+            (Spread::Any, Publisher::Guest(shard)) => (shard, count),
+            (Spread::Any, Publisher::Outside) => {
+                (TURN.replace(TURN.get().wrapping_add(1)) % count, count)
+            }
+        }
     }
 
     /// The shard that owns a subject, where they are spread by subject.
@@ -185,7 +192,7 @@ impl Memory {
     }
 
     /// Returns room.
-    fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
+    pub(super) fn release(&self, shard: usize, ids: &[HandlerId], load: Load) {
         self.release_handlers(shard, ids, load);
         self.release_shard(shard, load.times(ids.len()));
     }

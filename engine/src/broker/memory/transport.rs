@@ -5,8 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TrySendError};
-
+use super::inbox::{Outlet, Post};
 use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
 use crate::admission::{Load, Room};
@@ -57,7 +56,7 @@ impl Ord for Delayed {
 pub(crate) struct MemoryTransport {
     broker: Arc<Memory>,
     shard: usize,
-    inbox: Receiver<Delivery>,
+    inbox: Outlet,
     /// What this shard's guests sent to handlers of this shard.
     local: VecDeque<Delivery>,
     /// What they sent to another shard whose inbox was full: tried again every turn.
@@ -78,12 +77,7 @@ pub(crate) struct MemoryTransport {
 
 impl MemoryTransport {
     /// The side of this shard.
-    pub(crate) fn new(
-        broker: Arc<Memory>,
-        shard: usize,
-        inbox: Receiver<Delivery>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(broker: Arc<Memory>, shard: usize, inbox: Outlet, now: Instant) -> Self {
         Self {
             broker,
             shard,
@@ -118,6 +112,21 @@ impl MemoryTransport {
             take(self.arrival(*last, message, now));
         }
         handlers.as_slice().len()
+    }
+
+    /// The same of a run.
+    fn arrive_all(
+        &mut self,
+        messages: Vec<Message>,
+        handlers: &Handlers,
+        now: Instant,
+        take: &mut impl FnMut(Arrival),
+    ) -> usize {
+        let arrived = messages.into_iter().map(|message| {
+            let handlers = handlers.clone();
+            self.arrive(Delivery { message, handlers }, now, take)
+        });
+        arrived.sum()
     }
 
     /// Numbers a message that has come.
@@ -264,9 +273,9 @@ impl MemoryTransport {
     fn hand_over(&mut self) {
         while let Some((shard, delivery)) = self.waiting.pop_front() {
             let port = &self.broker.shards[shard];
-            match port.inbox.try_send(delivery) {
+            match port.inbox.put(delivery) {
                 Ok(()) => port.unpark.unpark(),
-                Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => {
+                Err(delivery) => {
                     self.waiting.push_front((shard, delivery));
                     return;
                 }
@@ -305,9 +314,14 @@ impl Transport for MemoryTransport {
             taken += self.arrive(delivery, now, &mut take);
         }
         while taken < max
-            && let Ok(delivery) = self.inbox.try_recv()
+            && let Some(post) = self.inbox.take()
         {
-            taken += self.arrive(delivery, now, &mut take);
+            taken += match post {
+                Post::One(delivery) => self.arrive(delivery, now, &mut take),
+                Post::Run(messages, handlers) => {
+                    self.arrive_all(messages, &handlers, now, &mut take)
+                }
+            };
         }
         // What could not be taken in now outlives the turn.
         for delivery in &mut self.local {

@@ -1,0 +1,115 @@
+//! What the guests called `rules` do, once for all contracts, so that the four can't drift: a function of one message alone.
+//!
+//! A payload is a number of four bytes, then rules, a byte each, in order:
+//!
+//! | byte | what it does |
+//! | --- | --- |
+//! | 255 | traps |
+//! | 254 | fails, with a reason that names the message |
+//! | 253 | sends where nobody may send, and ends there |
+//! | 252 | sends to what is no subject, and ends there |
+//! | 251 | sends one message more than a call may, and ends there |
+//! | 250 | sends one message with the payload repeated `REPEATS` times |
+//! | 240–249 | nothing |
+//! | 200–239 | replies, which fails where nobody asked |
+//! | 160–199 | sends the message on, with its headers |
+//! | below | sends to a subject that the byte names, with headers and a payload made of the message |
+//!
+//! After 251 to 253 a guest does no more, since with contract 3 a send is looked at only once the call has ended: what it did then would
+//! count for its fault. No contract can say everything: headers are unknown to contract 4, a send's reply subject to contract 2. Those
+//! guests leave them out.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// Messages that the test lets a call send.
+pub const OUTBOX_MESSAGES_MAX: usize = 48;
+/// How often the payload is in a large send.
+const REPEATS: usize = 40;
+/// Where everything that may be sent goes: the test grants it.
+const OUT: [&str; 4] = ["out.a", "out.b", "out.long.subject.with.tokens", "out.c"];
+
+/// One message of the guest.
+pub struct Sending {
+    /// Where it goes; none: it is a reply.
+    pub to: Option<String>,
+    pub payload: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    /// Where replies to it are to go.
+    pub reply_to: Option<String>,
+}
+
+/// What a guest does next.
+pub enum Step {
+    Send(Sending),
+    Fail(String),
+    Trap,
+}
+
+fn plain(to: &str, payload: Vec<u8>) -> Step {
+    Step::Send(Sending {
+        to: Some(to.to_string()),
+        payload,
+        headers: Vec::new(),
+        reply_to: None,
+    })
+}
+
+/// What a message makes a guest do, in order, until a step fails. The headers are those of the message without `reply-to`.
+pub fn steps(payload: &[u8], headers: &[(String, String)], mut step: impl FnMut(Step) -> bool) {
+    let (id, rules) = payload.split_at(payload.len().min(4));
+    for (place, rule) in rules.iter().enumerate() {
+        let named = [id, &[place as u8, *rule]].concat();
+        let goes_on = match *rule {
+            255 => step(Step::Trap),
+            254 => step(Step::Fail(format!("rule {place} of {id:?}"))),
+            253 => step(plain("closed", named)) && false,
+            252 => step(plain("out..bad", named)) && false,
+            251 => (0..=OUTBOX_MESSAGES_MAX).all(|_| step(plain(OUT[0], named.clone()))) && false,
+            250 => step(plain(
+                OUT[1],
+                [&named, payload.repeat(REPEATS).as_slice()].concat(),
+            )),
+            240..=249 => true,
+            200..=239 => step(Step::Send(Sending {
+                to: None,
+                payload: named,
+                headers: Vec::new(),
+                reply_to: None,
+            })),
+            160..=199 => step(Step::Send(Sending {
+                to: Some(OUT[0].to_string()),
+                payload: [&named, payload].concat(),
+                headers: headers.to_vec(),
+                reply_to: None,
+            })),
+            rule => step(Step::Send(made(rule, place, named, payload))),
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// A send whose every part is made of the rule and its message.
+fn made(rule: u8, place: usize, named: Vec<u8>, payload: &[u8]) -> Sending {
+    let header = |n: u8| {
+        let key = if n % 3 == 2 {
+            "Again".to_string()
+        } else {
+            format!("K-{n}")
+        };
+        (
+            key,
+            format!("{rule} of {}{}", payload.len(), " é".repeat(usize::from(n))),
+        )
+    };
+    let reversed = payload.iter().rev().copied().skip(place);
+    Sending {
+        to: Some(OUT[usize::from(rule) % OUT.len()].to_string()),
+        payload: named.into_iter().chain(reversed).collect(),
+        headers: (0..rule / 32).map(header).collect(),
+        reply_to: (rule % 5 == 0).then(|| format!("out.replies.{rule}")),
+    }
+}

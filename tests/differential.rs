@@ -1,0 +1,311 @@
+//! The same handler, written for each contract, has the same outcomes and sends for 10,000 random batches.
+//!
+//! `guests/shared/rules.rs` is what it does. Four engines get the same messages; of each message it is compared what was sent for it, in
+//! order, and what became of it: acknowledged, or given up on, why, and after how many attempts. All four are held against the rules
+//! themselves. What can't be equal, since a contract can't say it:
+//! - contract 4 has no headers and contract 2 no reply subjects of sends: there they are none;
+//! - a send that is refused is an error that a guest sees, and a reason of its own, but with contract 3, where the host refuses it
+//!   once the call has ended: there the reason is `refused`, elsewhere `guest error`;
+//! - an error of contract 1 has the host's text, since its guests can't make one.
+//!
+//! `abandon` of contract 1 and what contract 3 says a message are no part of it: the others have nothing like them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use millpond::{Engine, Grants, Message, Overflow, Subscription};
+
+use crate::harness::{config, limited, settled, start, until};
+
+#[path = "../guests/shared/rules.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "it is the guests', which use all of it"
+)]
+mod rules;
+
+use rules::Step;
+
+const BATCHES: usize = 10_000;
+/// Batches in flight together.
+const ROUND: usize = 250;
+const BATCH_MESSAGES_MAX: usize = 12;
+const RULES_MAX: usize = 5;
+const SEED: u64 = 0x5eed_0000_0000_0005;
+
+const DELIVERIES_MAX: u32 = 2;
+const RETRY_DELAY: Duration = Duration::from_micros(100);
+
+/// Numbers from a seed: SplitMix64.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// A message with this number. One in eight does anything; the others only what does not fail.
+    fn message(&mut self, id: u32) -> Message {
+        let (asks, any) = (self.below(2) == 0, self.below(8) == 0);
+        let rules = (0..self.below(RULES_MAX + 1)).map(|_| match (any, asks) {
+            // The failures are among the last 16 values: drawn as often as all others.
+            (true, _) if self.below(2) == 0 => 240 + self.below(16) as u8,
+            (true, _) => self.below(256) as u8,
+            (false, true) => self.below(251) as u8,
+            (false, false) => self.below(200) as u8,
+        });
+        let rules: Vec<u8> = rules.collect();
+        let mut message = Message::builder("in");
+        if asks {
+            message = message.reply_to(&format!("out.reply.{}", id % 7));
+        }
+        for n in 0..self.below(4) {
+            message = message.header(["a", "B-2", "a"][n], &format!("{n}: {id}"));
+        }
+        let payload = [&id.to_le_bytes()[..], &rules].concat();
+        message.payload(&payload).expect("a good message")
+    }
+}
+
+/// What one contract can say, and how it does.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    guest: &'static str,
+    headers: bool,
+    reply_to: bool,
+    /// Errors have the guest's text.
+    text: bool,
+    /// The reason that a message is given up on for which a refused send was made.
+    refused: &'static str,
+}
+
+const FIRST: Side = Side {
+    guest: "rules",
+    headers: true,
+    reply_to: true,
+    text: false,
+    refused: "guest error",
+};
+
+const SIDES: [Side; 4] = [
+    FIRST,
+    Side {
+        guest: "rules-incoming",
+        reply_to: false,
+        text: true,
+        ..FIRST
+    },
+    Side {
+        guest: "batch-rules",
+        text: true,
+        refused: "refused",
+        ..FIRST
+    },
+    Side {
+        guest: "rules-wasmcloud",
+        headers: false,
+        text: true,
+        ..FIRST
+    },
+];
+
+/// One send: subject, payload, reply subject, headers.
+type Seen = (String, Vec<u8>, Option<String>, Vec<(String, String)>);
+
+/// What a message sent, and the letters of it: reason, attempts, and the text if it is the guest's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Became {
+    sends: Vec<Seen>,
+    letters: Vec<[String; 3]>,
+}
+
+type All = BTreeMap<u32, Became>;
+
+fn headers(message: &Message) -> Vec<(String, String)> {
+    let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    message.headers().map(own).collect()
+}
+
+/// What the rules say of a message, as far as this contract can.
+fn expected(message: &Message, side: Side) -> Became {
+    let own = if side.headers {
+        headers(message)
+    } else {
+        Vec::new()
+    };
+    let mut became = Became::default();
+    let mut failed: Option<(&str, String)> = None;
+    rules::steps(message.payload(), &own, |step| {
+        match step {
+            Step::Trap => failed = Some(("trap", String::new())),
+            Step::Fail(text) => failed = Some(("guest error", text)),
+            Step::Send(sending) => match sending.to.as_deref().or(message.reply_to()) {
+                None => failed = Some(("guest error", String::new())),
+                Some("closed" | "out..bad") => failed = Some((side.refused, String::new())),
+                Some(_) if became.sends.len() == rules::OUTBOX_MESSAGES_MAX => {
+                    failed = Some(("outbox", String::new()));
+                }
+                Some(to) => became.sends.push((
+                    to.to_owned(),
+                    sending.payload,
+                    sending.reply_to.filter(|_| side.reply_to),
+                    if side.headers {
+                        sending.headers
+                    } else {
+                        Vec::new()
+                    },
+                )),
+            },
+        }
+        failed.is_none()
+    });
+    if let Some((reason, text)) = failed {
+        let text = if side.text { text } else { String::new() };
+        became.sends.clear();
+        became.letters = vec![[reason.to_owned(), DELIVERIES_MAX.to_string(), text]];
+    }
+    became
+}
+
+/// An engine of one contract, and what came from it.
+struct Running {
+    side: Side,
+    engine: Engine,
+    out: Subscription,
+    seen: All,
+}
+
+impl Running {
+    fn new(side: Side) -> Self {
+        let handler = limited(side.guest, |l| {
+            l.outbox_messages_max = rules::OUTBOX_MESSAGES_MAX;
+            l.batch_messages_max = BATCH_MESSAGES_MAX;
+            l.deliveries_max = DELIVERIES_MAX;
+            l.retry_delay_first = RETRY_DELAY;
+            l.retry_delay_max = RETRY_DELAY;
+        });
+        let grants = Grants {
+            send: vec!["out.>".into()],
+            ..Grants::default()
+        };
+        let handler = handler.grants(grants).subject("in").dead_letter("out.dead");
+        let engine = start(config([handler]));
+        let out = engine.subscribe("out.>", Overflow::Wait).unwrap();
+        Self {
+            side,
+            engine,
+            out,
+            seen: All::new(),
+        }
+    }
+
+    /// Reads what has come.
+    fn read(&mut self) {
+        while let Some(message) = self.out.try_next() {
+            let (id, _) = message.payload().split_first_chunk().expect("a number");
+            let became = self.seen.entry(u32::from_le_bytes(*id)).or_default();
+            if message.subject() == "out.dead" {
+                became.letters.push(letter(&message));
+                continue;
+            }
+            let (subject, reply_to) = (message.subject(), message.reply_to());
+            became.sends.push((
+                subject.to_owned(),
+                message.payload().to_vec(),
+                reply_to.map(str::to_owned),
+                headers(&message),
+            ));
+        }
+    }
+
+    /// Waits until nothing is in flight: all that was seen of this round's messages.
+    fn settle(&mut self) -> All {
+        until("everything is settled", || {
+            self.read();
+            self.engine.stats().in_flight == 0
+        });
+        self.read();
+        std::mem::take(&mut self.seen)
+    }
+}
+
+/// Of a letter its reason, its attempts, and its text where that is the rules'.
+fn letter(message: &Message) -> [String; 3] {
+    let parts = ["Reason", "Attempts", "Detail"].map(|name| {
+        let header = |(key, _): &(&str, &str)| key.strip_prefix("Millpond-") == Some(name);
+        let (_, value) = message.headers().find(header).expect("a letter has it");
+        value.to_owned()
+    });
+    let [reason, attempts, detail] = parts;
+    let text = if detail.starts_with("rule ") {
+        detail
+    } else {
+        String::new()
+    };
+    [reason, attempts, text]
+}
+
+#[test]
+fn contracts_1_to_4_do_the_same_with_10_000_random_batches() {
+    let mut sides = SIDES.map(Running::new);
+    let mut draw = Draw(SEED);
+    let mut id = 0;
+    let mut reasons = BTreeMap::<String, u64>::new();
+    for round in 0..BATCHES / ROUND {
+        let mut messages = Vec::new();
+        for _ in 0..ROUND {
+            let from = messages.len();
+            for _ in 0..=draw.below(BATCH_MESSAGES_MAX) {
+                messages.push(draw.message(id));
+                id += 1;
+            }
+            for side in &sides {
+                let mut batch: VecDeque<_> = messages[from..].iter().cloned().collect();
+                let taken = side.engine.publish_all(&mut batch);
+                assert_eq!(taken, Ok(messages.len() - from));
+            }
+        }
+        for side in &mut sides {
+            let mut seen = side.settle();
+            for (id, message) in (id - messages.len() as u32..).zip(&messages) {
+                let became = seen.remove(&id).unwrap_or_default();
+                let should = expected(message, side.side);
+                let guest = side.side.guest;
+                let payload = message.payload();
+                assert_eq!(
+                    became, should,
+                    "seed {SEED:#x}, round {round}, {guest}: {payload:?}"
+                );
+                let reason = should
+                    .letters
+                    .first()
+                    .map_or("acked", |[reason, ..]| reason);
+                *reasons.entry(reason.to_owned()).or_default() += 1;
+            }
+            assert_eq!(
+                seen,
+                All::new(),
+                "seed {SEED:#x}, round {round}: of no message"
+            );
+        }
+    }
+    println!("{id} messages of {BATCHES} batches, four contracts together: {reasons:?}");
+    let all = ["acked", "guest error", "outbox", "refused", "trap"];
+    assert!(reasons.keys().eq(all), "each is met: {reasons:?}");
+    let mut settlements = sides.iter().map(|side| {
+        let handler = &settled(&side.engine).handlers[0];
+        let given_up: u64 = handler.terminated.iter().map(|(_, count)| count).sum();
+        (handler.received, handler.acked, given_up)
+    });
+    let first = settlements.next().expect("there are four");
+    assert_eq!(first.0, u64::from(id));
+    settlements.for_each(|other| assert_eq!(other, first));
+}
