@@ -118,7 +118,7 @@ impl MemorySum {
                 product(&[calls, max(&Footprint::laid_out)]),
             ),
             (
-                // Its places, and the runs in them.
+                // What waits in one, and what its shard has taken out of it.
                 "inboxes",
                 product(&[shards_n, messages, 2, size_of::<Message>() as u64]),
             ),

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inbox::{Outlet, Post};
+use super::inbox::Outlet;
 use super::routes::LastRoute;
 use super::{Delivery, Handlers, Memory};
 use crate::admission::{Load, Room};
@@ -112,21 +112,6 @@ impl MemoryTransport {
             take(self.arrival(*last, message, now));
         }
         handlers.as_slice().len()
-    }
-
-    /// The same of a run.
-    fn arrive_all(
-        &mut self,
-        messages: Vec<Message>,
-        handlers: &Handlers,
-        now: Instant,
-        take: &mut impl FnMut(Arrival),
-    ) -> usize {
-        let arrived = messages.into_iter().map(|message| {
-            let handlers = handlers.clone();
-            self.arrive(Delivery { message, handlers }, now, take)
-        });
-        arrived.sum()
     }
 
     /// Numbers a message that has come.
@@ -314,14 +299,9 @@ impl Transport for MemoryTransport {
             taken += self.arrive(delivery, now, &mut take);
         }
         while taken < max
-            && let Some(post) = self.inbox.take()
+            && let Some(delivery) = self.inbox.take()
         {
-            taken += match post {
-                Post::One(delivery) => self.arrive(delivery, now, &mut take),
-                Post::Run(messages, handlers) => {
-                    self.arrive_all(messages, &handlers, now, &mut take)
-                }
-            };
+            taken += self.arrive(delivery, now, &mut take);
         }
         // What could not be taken in now outlives the turn.
         for delivery in &mut self.local {
