@@ -122,11 +122,17 @@ impl MemoryTransport {
         now: Instant,
         take: &mut impl FnMut(Arrival),
     ) -> usize {
-        let arrived = messages.into_iter().map(|message| {
-            let handlers = handlers.clone();
-            self.arrive(Delivery { message, handlers }, now, take)
-        });
-        arrived.sum()
+        let count = messages.len() * handlers.as_slice().len();
+        for message in messages {
+            match handlers {
+                Handlers::One(id) => take(self.arrival(*id, message, now)),
+                Handlers::Several(ids) => {
+                    let copies = ids.iter().map(|id| (*id, message.clone()));
+                    copies.for_each(|(id, message)| take(self.arrival(id, message, now)));
+                }
+            }
+        }
+        count
     }
 
     /// Numbers a message that has come.
@@ -283,6 +289,16 @@ impl MemoryTransport {
         }
     }
 
+    /// Keeps a message until it is due again.
+    fn delay(&mut self, handler: HandlerId, mut message: Message, due: Instant) {
+        message.detach();
+        self.delayed.push(Reverse(Delayed {
+            due,
+            handler,
+            message,
+        }));
+    }
+
     fn return_room(&mut self) {
         if let Some((id, load)) = self.settled.take() {
             self.broker.settled(self.shard, id, load);
@@ -369,21 +385,15 @@ impl Transport for MemoryTransport {
         self.broker.update(handler, update);
     }
 
-    fn settle(&mut self, handler: HandlerId, mut message: Message, outcome: Outcome, now: Instant) {
+    /// Inlined, so that a message that is handled is dropped where it lies.
+    #[inline]
+    fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant) {
         if let Outcome::Nak(delay) = outcome {
-            message.detach();
-            self.delayed.push(Reverse(Delayed {
-                due: now + delay,
-                handler,
-                message,
-            }));
-            return;
+            return self.delay(handler, message, now + delay);
         }
         let load = Load::one(message.bytes());
         match &mut self.settled {
-            Some((id, gathered)) if *id == handler => {
-                *gathered = Load::from_raw(gathered.raw() + load.raw())
-            }
+            Some((id, gathered)) if *id == handler => *gathered = gathered.plus(load),
             _ => {
                 self.return_room();
                 self.settled = Some((handler, load));
