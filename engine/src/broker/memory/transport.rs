@@ -95,8 +95,7 @@ impl MemoryTransport {
         }
     }
 
-    /// Gives a delivery to each of its handlers, how many they are; the last one, nearly always the only one, gets it without a
-    /// copy.
+    /// Gives a delivery to each of its handlers, how many they are; the only one, as there mostly is, gets it without a copy.
     #[inline]
     fn arrive(
         &mut self,
@@ -105,13 +104,18 @@ impl MemoryTransport {
         take: &mut impl FnMut(Arrival),
     ) -> usize {
         let Delivery { message, handlers } = delivery;
-        if let Some((last, others)) = handlers.as_slice().split_last() {
-            for handler in others {
-                take(self.arrival(*handler, message.clone(), now));
+        match handlers {
+            Handlers::One(id) => {
+                take(self.arrival(id, message, now));
+                1
             }
-            take(self.arrival(*last, message, now));
+            Handlers::Several(ids) => {
+                for id in &*ids {
+                    take(self.arrival(*id, message.clone(), now));
+                }
+                ids.len()
+            }
         }
-        handlers.as_slice().len()
     }
 
     /// Numbers a message that has come.
@@ -268,6 +272,16 @@ impl MemoryTransport {
         }
     }
 
+    /// Keeps a message until it is due again.
+    fn delay(&mut self, handler: HandlerId, mut message: Message, due: Instant) {
+        message.detach();
+        self.delayed.push(Reverse(Delayed {
+            due,
+            handler,
+            message,
+        }));
+    }
+
     fn return_room(&mut self) {
         if let Some((id, load)) = self.settled.take() {
             self.broker.settled(self.shard, id, load);
@@ -349,21 +363,15 @@ impl Transport for MemoryTransport {
         self.broker.update(handler, update);
     }
 
-    fn settle(&mut self, handler: HandlerId, mut message: Message, outcome: Outcome, now: Instant) {
+    /// Inlined, so that a message that is handled is dropped where it lies.
+    #[inline]
+    fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant) {
         if let Outcome::Nak(delay) = outcome {
-            message.detach();
-            self.delayed.push(Reverse(Delayed {
-                due: now + delay,
-                handler,
-                message,
-            }));
-            return;
+            return self.delay(handler, message, now + delay);
         }
         let load = Load::one(message.bytes());
         match &mut self.settled {
-            Some((id, gathered)) if *id == handler => {
-                *gathered = Load::from_raw(gathered.raw() + load.raw())
-            }
+            Some((id, gathered)) if *id == handler => *gathered = gathered.plus(load),
             _ => {
                 self.return_room();
                 self.settled = Some((handler, load));
