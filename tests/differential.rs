@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use millpond::{Engine, Grants, Message, Overflow, Subscription};
+use millpond::{Engine, Grants, HandlerConfig, Message, Overflow, Subscription};
 
 use crate::harness::{config, limited, settled, start, until};
 
@@ -38,9 +38,13 @@ const DELIVERIES_MAX: u32 = 2;
 const RETRY_DELAY: Duration = Duration::from_micros(100);
 
 /// Numbers from a seed: SplitMix64.
-struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,9 +56,9 @@ impl Draw {
         (self.next() % bound as u64) as usize
     }
 
-    /// A message with this number. One in eight does anything; the others only what does not fail.
-    fn message(&mut self, id: u32) -> Message {
-        let (asks, any) = (self.below(2) == 0, self.below(8) == 0);
+    /// A message with this number, which asks for replies or does not. One in eight does anything; the others only what does not fail.
+    pub(crate) fn message(&mut self, id: u32, may_ask: bool) -> Message {
+        let (asks, any) = (may_ask && self.below(2) == 0, self.below(8) == 0);
         let rules = (0..self.below(RULES_MAX + 1)).map(|_| match (any, asks) {
             // The failures are among the last 16 values: drawn as often as all others.
             (true, _) if self.below(2) == 0 => 240 + self.below(16) as u8,
@@ -77,8 +81,8 @@ impl Draw {
 
 /// What one contract can say, and how it does.
 #[derive(Debug, Clone, Copy)]
-struct Side {
-    guest: &'static str,
+pub(crate) struct Side {
+    pub(crate) guest: &'static str,
     headers: bool,
     reply_to: bool,
     /// Errors have the guest's text.
@@ -95,7 +99,7 @@ const FIRST: Side = Side {
     refused: "guest error",
 };
 
-const SIDES: [Side; 4] = [
+pub(crate) const SIDES: [Side; 4] = [
     FIRST,
     Side {
         guest: "rules-incoming",
@@ -118,16 +122,16 @@ const SIDES: [Side; 4] = [
 ];
 
 /// One send: subject, payload, reply subject, headers.
-type Seen = (String, Vec<u8>, Option<String>, Vec<(String, String)>);
+pub(crate) type Seen = (String, Vec<u8>, Option<String>, Vec<(String, String)>);
 
 /// What a message sent, and the letters of it: reason, attempts, and the text if it is the guest's own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Became {
-    sends: Vec<Seen>,
-    letters: Vec<[String; 3]>,
+pub(crate) struct Became {
+    pub(crate) sends: Vec<Seen>,
+    pub(crate) letters: Vec<[String; 3]>,
 }
 
-type All = BTreeMap<u32, Became>;
+pub(crate) type All = BTreeMap<u32, Became>;
 
 fn headers(message: &Message) -> Vec<(String, String)> {
     let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
@@ -135,7 +139,7 @@ fn headers(message: &Message) -> Vec<(String, String)> {
 }
 
 /// What the rules say of a message, as far as this contract can.
-fn expected(message: &Message, side: Side) -> Became {
+pub(crate) fn expected(message: &Message, side: Side) -> Became {
     let own = if side.headers {
         headers(message)
     } else {
@@ -175,29 +179,33 @@ fn expected(message: &Message, side: Side) -> Became {
     became
 }
 
+/// The handler of one contract, as the rules want it.
+pub(crate) fn handler_of(side: Side) -> HandlerConfig {
+    let handler = limited(side.guest, |l| {
+        l.outbox_messages_max = rules::OUTBOX_MESSAGES_MAX;
+        l.batch_messages_max = BATCH_MESSAGES_MAX;
+        l.deliveries_max = DELIVERIES_MAX;
+        l.retry_delay_first = RETRY_DELAY;
+        l.retry_delay_max = RETRY_DELAY;
+    });
+    let grants = Grants {
+        send: vec!["out.>".into()],
+        ..Grants::default()
+    };
+    handler.grants(grants).dead_letter("out.dead")
+}
+
 /// An engine of one contract, and what came from it.
-struct Running {
+pub(crate) struct Running {
     side: Side,
-    engine: Engine,
+    pub(crate) engine: Engine,
     out: Subscription,
     seen: All,
 }
 
 impl Running {
-    fn new(side: Side) -> Self {
-        let handler = limited(side.guest, |l| {
-            l.outbox_messages_max = rules::OUTBOX_MESSAGES_MAX;
-            l.batch_messages_max = BATCH_MESSAGES_MAX;
-            l.deliveries_max = DELIVERIES_MAX;
-            l.retry_delay_first = RETRY_DELAY;
-            l.retry_delay_max = RETRY_DELAY;
-        });
-        let grants = Grants {
-            send: vec!["out.>".into()],
-            ..Grants::default()
-        };
-        let handler = handler.grants(grants).subject("in").dead_letter("out.dead");
-        let engine = start(config([handler]));
+    pub(crate) fn new(side: Side) -> Self {
+        let engine = start(config([handler_of(side).subject("in")]));
         let out = engine.subscribe("out.>", Overflow::Wait).unwrap();
         Self {
             side,
@@ -210,24 +218,19 @@ impl Running {
     /// Reads what has come.
     fn read(&mut self) {
         while let Some(message) = self.out.try_next() {
-            let (id, _) = message.payload().split_first_chunk().expect("a number");
-            let became = self.seen.entry(u32::from_le_bytes(*id)).or_default();
-            if message.subject() == "out.dead" {
-                became.letters.push(letter(&message));
-                continue;
-            }
             let (subject, reply_to) = (message.subject(), message.reply_to());
-            became.sends.push((
+            let seen = (
                 subject.to_owned(),
                 message.payload().to_vec(),
                 reply_to.map(str::to_owned),
                 headers(&message),
-            ));
+            );
+            record(&mut self.seen, seen);
         }
     }
 
     /// Waits until nothing is in flight: all that was seen of this round's messages.
-    fn settle(&mut self) -> All {
+    pub(crate) fn settle(&mut self) -> All {
         until("everything is settled", || {
             self.read();
             self.engine.stats().in_flight == 0
@@ -237,18 +240,26 @@ impl Running {
     }
 }
 
+/// Notes what came: a send, or a letter.
+pub(crate) fn record(all: &mut All, seen: Seen) {
+    let (id, _) = seen.1.split_first_chunk().expect("a number");
+    let became = all.entry(u32::from_le_bytes(*id)).or_default();
+    match &*seen.0 {
+        "out.dead" => became.letters.push(letter(&seen.3)),
+        _ => became.sends.push(seen),
+    }
+}
+
 /// Of a letter its reason, its attempts, and its text where that is the rules'.
-fn letter(message: &Message) -> [String; 3] {
-    let parts = ["Reason", "Attempts", "Detail"].map(|name| {
-        let header = |(key, _): &(&str, &str)| key.strip_prefix("Millpond-") == Some(name);
-        let (_, value) = message.headers().find(header).expect("a letter has it");
-        value.to_owned()
+fn letter(headers: &[(String, String)]) -> [String; 3] {
+    let [reason, attempts, detail] = ["Reason", "Attempts", "Detail"].map(|name| {
+        let header = |(key, _): &&(String, String)| key.strip_prefix("Millpond-") == Some(name);
+        let (_, value) = headers.iter().find(header).expect("a letter has it");
+        value.clone()
     });
-    let [reason, attempts, detail] = parts;
-    let text = if detail.starts_with("rule ") {
-        detail
-    } else {
-        String::new()
+    let text = match detail.starts_with("rule ") {
+        true => detail,
+        false => String::new(),
     };
     [reason, attempts, text]
 }
@@ -256,7 +267,7 @@ fn letter(message: &Message) -> [String; 3] {
 #[test]
 fn contracts_1_to_4_do_the_same_with_10_000_random_batches() {
     let mut sides = SIDES.map(Running::new);
-    let mut draw = Draw(SEED);
+    let mut draw = Draw::new(SEED);
     let mut id = 0;
     let mut reasons = BTreeMap::<String, u64>::new();
     for round in 0..BATCHES / ROUND {
@@ -264,7 +275,7 @@ fn contracts_1_to_4_do_the_same_with_10_000_random_batches() {
         for _ in 0..ROUND {
             let from = messages.len();
             for _ in 0..=draw.below(BATCH_MESSAGES_MAX) {
-                messages.push(draw.message(id));
+                messages.push(draw.message(id, true));
                 id += 1;
             }
             for side in &sides {

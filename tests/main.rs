@@ -17,6 +17,7 @@ mod hostile;
 mod incoming;
 mod isolation;
 mod limits;
+mod matrix;
 mod nats_batch;
 mod nats_bounds;
 mod nats_cluster;

@@ -122,8 +122,17 @@ impl Batcher {
         self.order.is_some()
     }
 
-    /// Adds a message.
-    pub(crate) fn push(&mut self, mut message: Message) {
+    /// Adds a message. Inlined, so that one which is fresh is moved once.
+    #[inline]
+    pub(crate) fn push(&mut self, message: Message) {
+        match self.order.is_none() && !message.alone {
+            true => self.fresh.push_back(message),
+            false => self.push_apart(message),
+        }
+    }
+
+    /// Adds one that must be alone, or may have to wait behind others.
+    fn push_apart(&mut self, mut message: Message) {
         match &mut self.order {
             Some(order) if order.holds(&message) => order.wait(message),
             Some(_) if message.alone => {
