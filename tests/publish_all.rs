@@ -270,9 +270,9 @@ fn publishing_in_one_step_does_what_publishing_one_by_one_does() {
         }
         prop_assert_eq!(engines[1].publish_all(&mut in_one_step), receivers);
         prop_assert_eq!(one_by_one.len(), in_one_step.len());
-        for place in 0..2 {
-            let [one, other] = [0, 1].map(|side| seen(&engines[side], &outs[side][place]));
-            prop_assert_eq!(one, other);
+        let [one, other] = outs;
+        for (one, other) in one.iter().zip(&other) {
+            prop_assert_eq!(seen(&engines[0], one), seen(&engines[1], other));
         }
         engines.iter().for_each(Engine::stop);
         Ok(())

@@ -64,9 +64,19 @@ pub fn steps(payload: &[u8], headers: &[(String, String)], mut step: impl FnMut(
         let goes_on = match *rule {
             255 => step(Step::Trap),
             254 => step(Step::Fail(format!("rule {place} of {id:?}"))),
-            253 => step(plain("closed", named)) && false,
-            252 => step(plain("out..bad", named)) && false,
-            251 => (0..=OUTBOX_MESSAGES_MAX).all(|_| step(plain(OUT[0], named.clone()))) && false,
+            253 => {
+                step(plain("closed", named));
+                false
+            }
+            252 => {
+                step(plain("out..bad", named));
+                false
+            }
+            251 => {
+                let mut one = || step(plain(OUT[0], named.clone()));
+                (0..=OUTBOX_MESSAGES_MAX).all(|_| one());
+                false
+            }
             250 => step(plain(
                 OUT[1],
                 [&named, payload.repeat(REPEATS).as_slice()].concat(),
@@ -110,6 +120,9 @@ fn made(rule: u8, place: usize, named: Vec<u8>, payload: &[u8]) -> Sending {
         to: Some(OUT[usize::from(rule) % OUT.len()].to_string()),
         payload: named.into_iter().chain(reversed).collect(),
         headers: (0..rule / 32).map(header).collect(),
-        reply_to: (rule % 5 == 0).then(|| format!("out.replies.{rule}")),
+        reply_to: match rule % 5 {
+            0 => Some(format!("out.replies.{rule}")),
+            _ => None,
+        },
     }
 }
