@@ -2,7 +2,7 @@
 //!
 //! What is compared, and the bias, is in the library's documentation. Arguments are criterion's: a filter measures only the
 //! benches whose names contain it and leaves the table out; `-- report` measures only the table,
-//! `-- nats [echo|plain|consume] [SIDE]` only what is beside a NATS server.
+//! `-- load` only what a load takes, `-- nats [echo|plain|consume] [SIDE]` only what is beside a NATS server.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use millpond::ResetMode;
 use millpond_bench::cores::{Place, go};
 use millpond_bench::engine::LoadedEngine;
 use millpond_bench::guest::Guest;
+use millpond_bench::load::load_report;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
 use millpond_bench::raw::{Allocator, RawLoop};
@@ -36,6 +37,10 @@ fn main() -> wasmtime::Result<()> {
         println!("{}", nats::report(words)?);
         return Ok(());
     }
+    if arguments == ["load"] {
+        print!("{}", load_report()?);
+        return Ok(());
+    }
     if arguments != ["report"] {
         let mut criterion = Criterion::default().configure_from_args();
         raw(&mut criterion)?;
@@ -43,7 +48,7 @@ fn main() -> wasmtime::Result<()> {
         criterion.final_summary();
     }
     if arguments.is_empty() || arguments == ["report"] {
-        println!("{}", report()?);
+        println!("{}{}", report()?, load_report()?);
     }
     if arguments.is_empty() {
         println!("{}", nats::report(&[])?);

@@ -23,6 +23,7 @@ pub mod clock;
 pub mod cores;
 pub mod engine;
 pub mod guest;
+pub mod load;
 pub mod nats;
 pub mod raw;
 pub mod report;

@@ -17,6 +17,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Long enough for anything that ends.
 const LONG: Duration = Duration::from_secs(60);
+/// How long a call waits to be full. What is left at the end, where a smaller one was tried, waits as long.
+const LINGER: Duration = Duration::from_secs(2);
 /// Calls before counting: every buffer has its size then, and the cost of calls is known.
 const WARM: usize = 100;
 /// Calls that are counted.
@@ -59,7 +61,7 @@ fn of_raw_loop(guest: Guest, batch: usize) -> usize {
 fn of_engine(guest: Guest, batch: usize) -> usize {
     let limits = HandlerLimits {
         batch_messages_max: batch,
-        linger: LONG,
+        linger: LINGER,
         latency_budget: 100 * LONG,
         deadline: LONG,
         wall_deadline: LONG,
@@ -105,9 +107,9 @@ fn of_engine(guest: Guest, batch: usize) -> usize {
     let handler = &engine.stats().handlers[0];
     assert_eq!(handler.acked, ((WARM + CALLS) * batch) as u64);
     assert_eq!((&*handler.faults, handler.overran), (&[][..], 0));
-    // Nearly all are full: now and then a smaller one is tried, for what it costs.
+    // Most are full: now and then a smaller one is tried, for what it costs, or its time to wait is over on a busy machine.
     let calls = (handler.calls - warm) as usize;
-    assert!((CALLS..=CALLS * 9 / 8).contains(&calls), "{calls} calls");
+    assert!((CALLS..=CALLS * 2).contains(&calls), "{calls} calls");
     a_call(all, calls, guest.name())
 }
 
