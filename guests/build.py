@@ -58,13 +58,14 @@ RECIPES = {
         # The bindings reach into the runtime by name, which the linker must be told to allow.
         "flags": ["-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -checklinkname=0"],
     },
-    # A runtime in each component; without WASI, which these handlers have no need of.
+    # A runtime in each component. Without WASI, which its handler has no need of; in Python it stays, since the tool would take away
+    # all of the namespace `wasi`, the contract's interfaces too.
     "js": {
         "wasm-tools": WASM_TOOLS[1],
         "componentize-qjs": COMPONENTIZE_JS[1],
         "flags": ["--sync", "--stub-wasi", "--minify"],
     },
-    "python": {"wasm-tools": WASM_TOOLS[1], "componentize-py": COMPONENTIZE_PY[1], "flags": ["--stub-wasi"]},
+    "python": {"wasm-tools": WASM_TOOLS[1], "componentize-py": COMPONENTIZE_PY[1], "flags": []},
 }
 
 # Languages whose components are small, and committed.
@@ -407,8 +408,7 @@ def build_python(guest, folder, component):
     shutil.copytree(guest.source, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
     script = "from componentize_py import script; script()"
     options = ["--quiet", "-d", guest.wit, "-w", guest.world_name, "componentize", *RECIPES["python"]["flags"]]
-    # The same sources give the same component: hashes of texts are no accident of the build.
-    environment = clean_environment(PYTHONPATH=str(home), PYTHONHASHSEED="0")
+    environment = clean_environment(PYTHONPATH=str(home))
     environment.pop("VIRTUAL_ENV", None)
     call(sys.executable, "-c", script, *options, "-p", folder / "app", "app", "-o", component, env=environment)
 
