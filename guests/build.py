@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -480,7 +481,8 @@ def check():
 
 
 def build_missing(guests, force):
-    """Builds what isn't there or doesn't match its sources."""
+    """Builds what isn't there or doesn't match its sources; the seconds that each build took."""
+    seconds = {}
     manifest, rust, compilers = read_manifest(), None, {"c": f"zig {ZIG[1]}"}
     for guest in guests:
         stale = problem(guest, manifest) is not None if guest.committed else not guest.output().exists()
@@ -490,9 +492,20 @@ def build_missing(guests, force):
             rust = rust_environment()
             version = call(rust.get("RUSTC", "rustc"), "--version", env=rust)
             compilers["rust"] = " ".join(version.split()[:2])
+        begun = time.monotonic()
         build(guest, rust)
+        seconds[guest.name] = time.monotonic() - begun
         if guest.committed:
             write_entry(guest, manifest, compilers[guest.language])
+    return seconds
+
+
+def print_sizes(guests, seconds):
+    """A table of components, with how long those took that were built by this call."""
+    print("| component | language | world | bytes | build, s |\n| --- | --- | --- | ---: | ---: |")
+    for guest in guests:
+        size, took = guest.output().stat().st_size, seconds.get(guest.name)
+        print(f"| {guest.name} | {guest.language} | {guest.world} | {size:,} | {'–' if took is None else f'{took:.1f}'} |")
 
 
 def write_batch_world():
@@ -551,6 +564,7 @@ def main():
     parser.add_argument("--only", metavar="NAME", help="build just this component")
     parser.add_argument("--force", action="store_true", help="build even what matches its sources")
     parser.add_argument("--print", action="store_true", help="print each component's path, alone on its line")
+    parser.add_argument("--sizes", action="store_true", help="print a table of sizes, and of build times with --force")
     parser.add_argument("--check", action="store_true", help="build nothing: compare guests/prebuilt with its manifest")
     parser.add_argument("--bindings", action="store_true", help="generate the committed bindings again, and build nothing")
     arguments = parser.parse_args()
@@ -564,10 +578,12 @@ def main():
         if not guests:
             fail(f"no component of this language is called {arguments.only}")
     with locked():
-        build_missing(guests, arguments.force)
+        seconds = build_missing(guests, arguments.force)
     if arguments.print:
         for guest in guests:
             print(guest.output())
+    if arguments.sizes:
+        print_sizes(guests, seconds)
 
 
 if __name__ == "__main__":
