@@ -218,6 +218,7 @@ ALL = [
     Guest("batch-echo", "rust", "echo", BATCH),
     Guest("batch-counter", "rust", "counter", BATCH),
     Guest("batch-probe", "rust", "probe", BATCH),
+    Guest("batch-stamp", "rust-wasi", "stamp", BATCH),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
     Guest("c-batch-echo", "c", "batch-echo", BATCH),

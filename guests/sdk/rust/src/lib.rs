@@ -25,7 +25,8 @@
 //!
 //! Build it as a `cdylib` with `panic = "abort"`: for `wasm32-wasip2`, whose linker makes a component of it, or for
 //! `wasm32-unknown-unknown`, and make one with `wasm-tools component new`. A crate that uses no standard library turns on the feature
-//! `no-std`: it is a fifth of the size, and imports no WASI on either target.
+//! `no-std`: it is a fifth of the size, and imports no WASI on either target. With the standard library on `wasm32-wasip2` it has WASI: a
+//! clock, the environment that it is granted, logs by `println!`.
 #![no_std]
 
 extern crate alloc;
@@ -33,7 +34,12 @@ extern crate alloc;
 pub mod abi;
 mod answer;
 mod batch;
-#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+// Not beside a C library that is used: it allocates by itself, from the same place on.
+#[cfg(all(
+    target_arch = "wasm32",
+    feature = "allocator",
+    any(feature = "no-std", not(target_os = "wasi"))
+))]
 mod bump;
 
 pub use answer::{Answer, Failed, Result, Send};
