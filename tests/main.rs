@@ -16,6 +16,7 @@ mod first_document;
 mod hostile;
 mod incoming;
 mod isolation;
+mod languages;
 mod limits;
 mod matrix;
 mod nats_batch;

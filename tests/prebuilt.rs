@@ -1,5 +1,5 @@
-//! What the other tests stand on: the committed components are what their sources say, and the Go
-//! components can be built.
+//! What the other tests stand on: the committed components are what their sources say, and the large
+//! ones can be built.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,6 +61,14 @@ fn the_check_sees_changed_sources_and_changed_components() {
 
     let changes = [
         (
+            "guests/examples/orders/src/lib.rs",
+            "rust-orders has sources that changed",
+        ),
+        (
+            "guests/sdk/c/millpond.h",
+            "c-redact has sources that changed",
+        ),
+        (
             "guests/rust/counter/src/lib.rs",
             "counter has sources that changed",
         ),
@@ -90,8 +98,14 @@ fn the_check_sees_changed_sources_and_changed_components() {
 
 /// The script validates a component before it puts it in its place; this sees that it is one.
 #[test]
-fn go_components_build() {
-    for name in ["go-skeleton", "go-channels"] {
+fn large_components_build() {
+    for name in [
+        "go-skeleton",
+        "go-channels",
+        "go-window",
+        "js-calculator",
+        "python-validate",
+    ] {
         let bytes = std::fs::read(guest(name)).expect("`guest` built the file");
         assert_eq!(bytes[..8], COMPONENT_HEADER, "{name}");
     }

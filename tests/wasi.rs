@@ -111,3 +111,45 @@ fn components_that_wait_or_import_wasi_are_called_on_fibers_and_others_directly(
         assert_eq!(inspection.way, way, "{name}");
     }
 }
+
+/// Its C library takes memory for the environment where the SDK's allocator would: messages would be overwritten, were it used there.
+#[test]
+fn a_guest_of_contract_3_has_the_standard_library_and_wasi() {
+    let grants = Grants {
+        env: vec![
+            ("SITE".into(), "here".into()),
+            ("LONG".into(), "x".repeat(10_000)),
+        ],
+        ..Grants::all()
+    };
+    let handler = limited("batch-stamp", |l| l.deliveries_max = 1)
+        .grants(grants)
+        .subject("in");
+    assert_eq!(millpond::inspect(&handler).unwrap().way, Way::Fiber);
+    let engine = start(crate::harness::config([handler]));
+    let stamped = engine.subscribe("stamped", Overflow::Wait).unwrap();
+    let before = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let payload: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    for n in 0..50 {
+        let message = Message::builder("in").header("n", &n.to_string());
+        engine.publish(message.payload(&payload).unwrap()).unwrap();
+    }
+    let stats = settled(&engine);
+    assert_eq!(
+        (stats.handlers[0].acked, &*stats.handlers[0].faults),
+        (50, &[][..])
+    );
+    let mut numbers: Vec<u32> = std::iter::from_fn(|| stamped.try_next())
+        .map(|message| {
+            let headers: Vec<_> = message.headers().collect();
+            let [("n", n), ("site", "here"), ("handled-ms", at)] = headers[..] else {
+                panic!("{headers:?}");
+            };
+            assert!(at.parse::<u128>().unwrap() >= before, "{at}");
+            assert!(message.payload() == payload, "the payload is another");
+            n.parse().unwrap()
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..50).collect::<Vec<_>>());
+}

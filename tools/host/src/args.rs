@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Size;
 use crate::config::file::{ContractKey, EngineKeys, Flags, HandlerKeys, NatsKeys, SpreadKey};
@@ -45,6 +45,7 @@ Examples:
   millpond check millpond.toml                whether that file is good
   millpond inspect echo.wasm                  what a component is and needs
   millpond compile echo.wasm                  compiles it ahead
+  millpond new mill --lang rust               a project of a handler of your own
 
 Log lines go to standard error; RUST_LOG=debug shows more of them, RUST_LOG=off none.
 
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     /// Compiles components ahead, so that a later start loads them in milliseconds
     Compile(Box<CompileArguments>),
+    /// Writes a project of a handler, and says how it is built and run
+    New(NewArguments),
 }
 
 /// Arguments of `demo`.
@@ -217,6 +220,36 @@ pub(crate) struct CompileArguments {
     /// Keys of `[engine]`.
     #[command(flatten)]
     pub(crate) engine: EngineKeys,
+}
+
+/// Arguments of `new`.
+#[derive(Debug, Args)]
+#[command(after_help = concat!("\
+The project is a folder of this name in the current one: sources of a handler that greets, the SDK of its language, a README with the \
+commands that are printed too. It needs nothing else of Millpond to be built. A folder that is there already must be empty; after an \
+error there is no more than before.
+
+Examples:
+  millpond new mill --lang rust
+  millpond new mill --lang c
+
+", exit_codes!()))]
+pub(crate) struct NewArguments {
+    /// The project's name: lower-case letters, digits and hyphens
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The language that it is written in
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Language,
+}
+
+/// Languages of new projects.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Language {
+    /// With the crate `millpond-guest`.
+    Rust,
+    /// With the header `millpond.h`.
+    C,
 }
 
 /// Arguments of `inspect`.

@@ -10,9 +10,11 @@ use crate::args::Command;
 pub(crate) fn start(command: &Command) {
     let default = match command {
         Command::Run(_) => "warn,millpond::run=info,millpond::serve=info,guest=info",
-        Command::Demo(_) | Command::Check(_) | Command::Inspect(_) | Command::Compile(_) => {
-            "warn,guest=info"
-        }
+        Command::Demo(_)
+        | Command::Check(_)
+        | Command::Inspect(_)
+        | Command::Compile(_)
+        | Command::New(_) => "warn,guest=info",
     };
     let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = match asked.is_empty() {

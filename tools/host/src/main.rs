@@ -1,5 +1,5 @@
 //! The program `millpond`: shows the engine at work, runs components on NATS or in a shell pipe, checks configurations, says what
-//! a component is.
+//! a component is, begins new ones.
 
 mod args;
 mod check;
@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod inspect;
 mod logs;
+mod new;
 mod run;
 mod serve;
 mod tap;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Compile(arguments) => compile::compile(&arguments),
+        Command::New(arguments) => new::new(&arguments),
     };
     exit::end(done)
 }

@@ -23,8 +23,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! Build it as a `cdylib` for `wasm32-unknown-unknown` with `panic = "abort"`, and make a component of it with `wasm-tools component
-//! new`. A crate that uses no standard library turns on the feature `no-std`, and is a fifth of the size.
+//! Build it as a `cdylib` with `panic = "abort"`: for `wasm32-wasip2`, whose linker makes a component of it, or for
+//! `wasm32-unknown-unknown`, and make one with `wasm-tools component new`. A crate that uses no standard library turns on the feature
+//! `no-std`: it is a fifth of the size, and imports no WASI on either target. With the standard library on `wasm32-wasip2` it has WASI: a
+//! clock, the environment that it is granted, logs by `println!`.
 #![no_std]
 
 extern crate alloc;
@@ -32,7 +34,12 @@ extern crate alloc;
 pub mod abi;
 mod answer;
 mod batch;
-#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+// Not beside a C library that is used: it allocates by itself, from the same place on.
+#[cfg(all(
+    target_arch = "wasm32",
+    feature = "allocator",
+    any(feature = "no-std", not(target_os = "wasi"))
+))]
 mod bump;
 
 pub use answer::{Answer, Failed, Result, Send};
@@ -44,3 +51,8 @@ pub use batch::{Batch, Headers, Message, Messages};
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
+
+/// What the compiler copies memory with: of the target's C library nothing else is linked. The other target has it built in.
+#[cfg(all(target_arch = "wasm32", target_env = "p2", feature = "no-std"))]
+#[link(name = "c")]
+extern "C" {}

@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod kills;
+mod new;
 mod refusals;
 mod run;
 mod scripted;
@@ -283,6 +284,7 @@ fn help_has_examples_and_exit_codes() {
         &["run", "--help"],
         &["check", "--help"],
         &["inspect", "--help"],
+        &["new", "--help"],
     ] {
         let help = done(millpond().args(command), b"").ended(0).out;
         assert!(

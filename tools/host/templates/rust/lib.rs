@@ -1,0 +1,28 @@
+//! Greets whom a message names: as a reply if one is asked for, else on `greetings`.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::format;
+
+use millpond_guest::{Answer, Batch, Result};
+
+/// Called with a batch, in an instance that has seen no other. What is sent goes out once this has succeeded.
+fn handle(batch: &Batch<'_>, answer: &mut Answer) -> Result {
+    for message in batch {
+        // An error fails the batch: the host splits it, until the message that is the cause stands alone.
+        let name = core::str::from_utf8(message.payload()).map_err(|_| "a name is text")?;
+        if name.is_empty() {
+            // Given up on: this one goes to the handler's dead letters, if it has any. The others are handled.
+            answer.term(&message);
+            continue;
+        }
+        let greeting = format!("hello, {name}");
+        if !answer.reply(&message, greeting.as_bytes()) {
+            answer.send(&message, "greetings").payload(greeting.as_bytes());
+        }
+    }
+    Ok(())
+}
+
+millpond_guest::handler!(handle);
