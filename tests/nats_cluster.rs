@@ -19,12 +19,14 @@ fn member(beside: Option<&str>) -> (Server, String) {
         .without_jetstream()
         .set("cluster", cluster)
         .start();
-    let log = server.log();
-    let line = log.iter().find(|l| l.contains("route connections on"));
-    let place = line
-        .and_then(|l| l.rsplit_once(' '))
-        .expect("it says where");
-    (server, place.1.to_owned())
+    let place = || {
+        let log = server.log();
+        let line = log.iter().find(|l| l.contains("route connections on"))?;
+        Some(line.rsplit_once(' ')?.1.to_owned())
+    };
+    until("it listens for others", || place().is_some());
+    let place = place().expect("a log only grows");
+    (server, place)
 }
 
 /// Waits until a server tells its clients of another.
