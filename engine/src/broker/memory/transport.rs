@@ -312,8 +312,9 @@ impl Transport for MemoryTransport {
             self.shared_bytes += delivery.message.bytes() as u64;
             taken += self.arrive(delivery, now, &mut take);
         }
+        self.inbox.empty();
         while taken < max
-            && let Some(delivery) = self.inbox.take()
+            && let Some(delivery) = self.inbox.next()
         {
             taken += self.arrive(delivery, now, &mut take);
         }
