@@ -519,6 +519,39 @@ fn no_message_is_given_up_on_since_its_sends_could_not_leave() {
 }
 
 #[test]
+fn subscriptions_that_find_no_room_on_a_stalled_connection_are_made_when_there_is() {
+    const CHANNELS: usize = 200;
+    let server = plain();
+    let proxy = Proxy::to(server.address());
+    let url = server.url_of(proxy.address());
+    let engine = start(at(&url, [core(PROBE, Some("q"))]));
+    proxy.stall();
+    // The connection is full when a send finds no room in it.
+    let large = format!("say out {}", "x".repeat(500_000));
+    until("a send finds no room", || {
+        let _ = engine.publish(message("probe", &large));
+        engine.stats().handlers[0].unsent > 0
+    });
+    // Their lines are 180 KB, and 64 KiB are kept free for lines.
+    let channel = |n: usize| format!("{}.{n}", "c".repeat(900));
+    let channels: Vec<_> = (0..CHANNELS).map(channel).collect();
+    let update = format!("update probe,{} updated", channels.join(","));
+    let updated = engine.subscribe("updated", Overflow::Wait).unwrap();
+    engine.publish(message("probe", update)).unwrap();
+    let told = updated.next(LONG).expect("the guest's update is taken");
+    assert_eq!(told.payload(), b"ok");
+    assert_eq!(engine.stats().connects, 1, "it is stalled, and not lost");
+    proxy.pass();
+    let client = Client::connect(&server.url());
+    for n in [0, CHANNELS / 2, CHANNELS - 1] {
+        until("the subscription is made", || {
+            client.request(Post::new(&channel(n), "reply x")).is_ok()
+        });
+    }
+    assert_eq!(engine.stats().connects, 1);
+}
+
+#[test]
 fn a_drain_answers_all_that_was_accepted_before_it() {
     let server = plain();
     let engine = start(at(&server.url(), [core("echo", Some("q"))]).shards(2));
