@@ -520,7 +520,7 @@ fn no_message_is_given_up_on_since_its_sends_could_not_leave() {
 
 #[test]
 fn subscriptions_that_find_no_room_on_a_stalled_connection_are_made_when_there_is() {
-    const CHANNELS: usize = 200;
+    const CHANNELS: usize = 1_000;
     let server = plain();
     let proxy = Proxy::to(server.address());
     let url = server.url_of(proxy.address());
@@ -529,10 +529,13 @@ fn subscriptions_that_find_no_room_on_a_stalled_connection_are_made_when_there_i
     // The connection is full when a send finds no room in it.
     let large = format!("say out {}", "x".repeat(500_000));
     until("a send finds no room", || {
-        let _ = engine.publish(message("probe", &large));
-        engine.stats().handlers[0].unsent > 0
+        let stats = engine.stats();
+        if stats.in_flight == 0 {
+            engine.publish(message("probe", &large)).unwrap();
+        }
+        stats.handlers[0].unsent > 0
     });
-    // Their lines are 180 KB, and 64 KiB are kept free for lines.
+    // Their lines are 900 KB. Less than one such send is free, and the 64 KiB that are kept free for lines.
     let channel = |n: usize| format!("{}.{n}", "c".repeat(900));
     let channels: Vec<_> = (0..CHANNELS).map(channel).collect();
     let update = format!("update probe,{} updated", channels.join(","));
