@@ -19,9 +19,9 @@ const IN_FLIGHT_MAX: usize = 2_048;
 const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
-/// The largest batch that a thread which publishes one message after another can keep full. For larger ones it publishes as many in one
-/// step.
-const FED_MAX: usize = 64;
+/// The largest batch that a thread which publishes one message after another keeps full for sure. For larger ones it publishes as many in
+/// one step.
+const FED_MAX: usize = 1;
 /// How long such a batch waits to be full.
 const LINGER: Duration = Duration::from_millis(100);
 /// How long a round may take to end.
