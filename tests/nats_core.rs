@@ -548,7 +548,7 @@ fn subscriptions_that_find_no_room_on_a_stalled_connection_are_made_when_there_i
     let client = Client::connect(&server.url());
     for n in [0, CHANNELS / 2, CHANNELS - 1] {
         until("the subscription is made", || {
-            client.request(Post::new(&channel(n), "reply x")).is_ok()
+            client.request(Post::new(channel(n), "reply x")).is_ok()
         });
     }
     assert_eq!(engine.stats().connects, 1);

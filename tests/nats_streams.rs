@@ -807,12 +807,12 @@ fn streams_and_consumers_that_can_not_be_used_are_one_clear_error_each() {
     let refused = |handler| refusal(on(&server.url(), handler));
     assert_eq!(
         refused(of("IN", "D")),
-        "nats: handler \"counter\", stream \"IN\": there is no such stream: create it, or configure how it is to be made"
+        "nats: handler \"counter\", stream \"IN\": there is no such stream: create it, or say how it is to be made (`[handler.create.stream]` of a file, `CreateConsumer::stream`)"
     );
     client.create_stream("IN", &["in.>"], json!({}));
     assert_eq!(
         refused(of("IN", "D")),
-        "nats: handler \"counter\", consumer \"D\" of stream \"IN\": there is no such consumer: create it as a durable pull consumer, or configure how it is to be made"
+        "nats: handler \"counter\", consumer \"D\" of stream \"IN\": there is no such consumer: create it as a durable pull consumer, or say how it is to be made (`[handler.create]` of a file, `StreamSource::create`)"
     );
     client.create_consumer("IN", "PUSH", json!({ "deliver_subject": "to" }));
     assert_eq!(

@@ -4,13 +4,31 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::broker::memory::HandlerStart;
+use crate::broker::nats::NatsSource;
 use crate::config::{EngineConfig, HandlerConfig, check_channels, tighten, warn_unknown};
 use crate::error::{Refusal, StartError};
 use crate::guest::Guests;
 use crate::guest::host::Profile;
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
+use crate::patterns::overlap;
 use crate::port::{Feed, Port, Replies, Room};
+
+/// Warns of a handler on NATS that may send to what it hears: it may then keep itself busy for ever.
+fn warn_of_echoes(handler: &HandlerConfig, channels: &[String]) {
+    if !matches!(handler.nats, Some(NatsSource::Core { .. })) {
+        return;
+    }
+    let mut heard = handler.subjects.iter().chain(channels);
+    let may_send = |heard: &String| handler.grants.send.iter().any(|sent| overlap(sent, heard));
+    if let Some(heard) = heard.find(|heard| may_send(heard)) {
+        tracing::warn!(
+            handler = handler.name,
+            %heard,
+            "it may send to what it hears, and so to itself without end; grant it less if it should not"
+        );
+    }
+}
 
 /// What the instances of a handler on one shard share.
 pub(crate) fn profile(
@@ -68,10 +86,11 @@ fn configure(
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
     if configuration.channels.is_empty() && handler.subjects.is_empty() && !handler.takes_stream() {
         return Err(failed(
-            "named no channels; a handler without subjects gets no messages, so give it some"
+            "named no channels, as only those of contract 1 can, and its handler has no subjects: it would get no messages, so give it some"
                 .into(),
         ));
     }
+    warn_of_echoes(handler, &configuration.channels);
     let mut limits = handler.limits.clone();
     let unknown = tighten(&mut limits, &configuration.extensions).map_err(failed)?;
     warn_unknown(&handler.name, &unknown);

@@ -19,7 +19,7 @@ Exit codes:
   3  a component can't be used
   4  a component's `configure` failed
   5  the configuration can need more memory than there is
-  6  messages were lost, came out twice or were given up on
+  6  in a shell pipe or a demo: messages were lost, came out twice or were given up on
   7  standard output can't be written
   8  no server can be reached, or none is ready in time
   9  a server refuses the credentials, or its certificate or ours can't be used
@@ -129,7 +129,7 @@ Examples:
   printf 'echo one\\necho two\\n' | millpond run echo.wasm
   millpond run orders.wasm invoices.wasm < orders.txt > invoices.txt
   millpond run --escaped first.wasm < lines | millpond run --escaped second.wasm
-  millpond run echo.wasm --nats nats://localhost:4222 --subject 'echo.>' --latency-budget 5ms
+  millpond run echo.wasm --nats nats://localhost:4222 --subject echo.in --allow-publish echo.out
   millpond run mill.wasm --nats tls://nats.example --creds mill.creds --stream ORDERS --durable mill --allow-publish 'done.>'
   millpond run --config millpond.toml --shards 2
 

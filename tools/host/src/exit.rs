@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Configure = 4,
     /// The configuration can need more memory than there is.
     Memory = 5,
-    /// Messages were lost, came out twice or were given up on.
+    /// In a shell pipe or a demo: messages were lost, came out twice or were given up on.
     Messages = 6,
     /// Standard output can't be written.
     Output = 7,
@@ -134,7 +134,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     Some(match error.downcast_ref::<StartError>()? {
         StartError::Component { cause, .. } => component_remedy(cause)?,
         StartError::Configure { .. } => {
-            "mend the component's `configure`; what it prints is in the log, and --deadline is how long it may take"
+            "name its subjects with --subject or `subjects`, or mend the component's `configure`: what it prints is in the log, and --deadline is how long it may take"
         }
         StartError::Memory { .. } => {
             "lower --shards or --memory-max; --memory-total is what the whole may need"
@@ -142,7 +142,13 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         StartError::Nats(NatsError::Unreachable { .. }) => {
             "see that the server is there and its URL is right; --ready-wait-max is how long it is waited for"
         }
-        StartError::Nats(_) => return None,
+        StartError::Nats(NatsError::Refused(_)) => {
+            "check the user and the password, token, nkey or credentials file, if any was given, and the certificates"
+        }
+        StartError::Nats(NatsError::Permission(_)) => {
+            "have the server permit it to this user, or use a user who may"
+        }
+        StartError::Nats(NatsError::Stream(_)) => return None,
         StartError::Cache { .. } => "name another folder with --cache, or --cache off",
         StartError::Config(_) | StartError::System { .. } => return None,
     })

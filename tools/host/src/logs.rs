@@ -9,12 +9,13 @@ use crate::args::Command;
 /// Starts logging. Without `RUST_LOG`: warnings, what guests print, and what `run` itself has to say.
 pub(crate) fn start(command: &Command) {
     let default = match command {
-        Command::Run(_) => "warn,millpond::run=info,millpond::serve=info,guest=info",
+        Command::Run(_) => "warn,async_nats=off,millpond::run=info,millpond::serve=info,guest=info",
         Command::Demo(_)
         | Command::Check(_)
         | Command::Inspect(_)
         | Command::Compile(_)
-        | Command::New(_) => "warn,guest=info",
+        // What the client library logs is in the errors too.
+        | Command::New(_) => "warn,async_nats=off,guest=info",
     };
     let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let filter = match asked.is_empty() {

@@ -54,6 +54,23 @@ fn it_says_ready_once_handles_messages_and_ends_well_at_a_signal() {
 }
 
 #[test]
+fn a_handler_that_may_send_to_itself_is_warned_of() {
+    let server = Settings::new().without_jetstream().start();
+    for (subject, warned) in [("echo.>", true), ("echo.in", false)] {
+        let arguments = ["--subject", subject, "--allow-publish", "echo.out"];
+        let mut program = Program::start(&mut run_on(&server.url(), "echo", &arguments));
+        program.wait_for("ready");
+        program.signal(Signal::TERM);
+        assert_eq!(program.ended().code(), Some(0));
+        let lines = program.err().so_far();
+        let told = lines
+            .iter()
+            .any(|l| l.contains("may send to what it hears") && l.contains("echo.>"));
+        assert_eq!(told, warned, "{lines:#?}");
+    }
+}
+
+#[test]
 fn it_runs_components_of_each_contract() {
     let server = Server::start();
     let client = Client::connect(&server.url());

@@ -121,7 +121,9 @@ pub(crate) enum StreamFault {
     #[error("its name {0}: give one token of a subject, of at most 255 bytes")]
     Name(&'static str),
     /// There is none.
-    #[error("there is no such stream: create it, or configure how it is to be made")]
+    #[error(
+        "there is no such stream: create it, or say how it is to be made (`[handler.create.stream]` of a file, `CreateConsumer::stream`)"
+    )]
     Missing,
     /// There is one, and it is not as configured.
     #[error(
@@ -145,7 +147,7 @@ pub(crate) enum ConsumerFault {
     Name(&'static str),
     /// There is none.
     #[error(
-        "there is no such consumer: create it as a durable pull consumer, or configure how it is to be made"
+        "there is no such consumer: create it as a durable pull consumer, or say how it is to be made (`[handler.create]` of a file, `StreamSource::create`)"
     )]
     Missing,
     /// The server pushes its messages.
