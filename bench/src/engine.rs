@@ -1,10 +1,10 @@
 //! The engine under sustained load: one shard, messages published from another core so that it never waits for any.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use millpond::{
-    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Refusal, ResetMode, Stats,
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Pack, Refusal, ResetMode,
+    Stats,
 };
 use wasmtime::{Result, bail, ensure};
 
@@ -19,8 +19,8 @@ const IN_FLIGHT_MAX: usize = 2_048;
 const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
-/// The largest batch that a thread which publishes one message after another keeps nearly full. For larger ones it publishes as many in
-/// one step.
+/// The largest batch that a thread which publishes one message after another keeps nearly full. For larger ones it publishes packs of as
+/// many.
 const FED_MAX: usize = 64;
 /// How long such a batch waits to be full.
 const LINGER: Duration = Duration::from_millis(100);
@@ -34,6 +34,8 @@ pub struct LoadedEngine {
     engine: Engine,
     shard: String,
     ring: Vec<Message>,
+    /// The same in packs of a call's messages, where these are published.
+    packs: Vec<Pack>,
     next: usize,
     /// Messages that the guest sends for each that it gets.
     sends: u64,
@@ -94,10 +96,16 @@ impl LoadedEngine {
         let mut config = EngineConfig::new().shards(1).handler(handler);
         config.reset = Some(reset);
         let engine = Engine::start(config)?;
+        let ring = messages(2 * in_flight)?;
+        let packs = match batch > FED_MAX {
+            true => ring.chunks(batch).map(pack).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
         Ok(Self {
             engine,
             shard: shard_thread()?,
-            ring: messages(2 * in_flight)?,
+            ring,
+            packs,
             next: 0,
             sends,
             batch,
@@ -113,7 +121,7 @@ impl LoadedEngine {
         let before = self.engine.stats();
         let (begun, begun_on_core) = (clock::now(), clock::on_core(&self.shard)?);
         match self.batch > FED_MAX {
-            true => self.publish_in_steps(messages)?,
+            true => self.publish_packs(messages)?,
             false => (0..messages).try_for_each(|_| self.publish())?,
         }
         while self.engine.stats().in_flight > 0 {
@@ -150,29 +158,37 @@ impl LoadedEngine {
         }
     }
 
-    /// Publishes so many of the ring's next messages, a call's at a time, resting while the engine is full.
-    fn publish_in_steps(&mut self, messages: u64) -> Result<()> {
-        let (mut left, mut received, mut queue) = (messages, 0, VecDeque::new());
-        while left > 0 || !queue.is_empty() {
-            let more = left.min((self.batch - queue.len()) as u64);
-            for _ in 0..more {
-                queue.push_back(self.ring[self.next].clone());
-                self.next = (self.next + 1) % self.ring.len();
+    /// Publishes the ring's next packs, which have at least so many messages, giving way while the engine is full.
+    fn publish_packs(&mut self, messages: u64) -> Result<()> {
+        let mut received = 0;
+        while received < messages {
+            let mut pack = self.packs[self.next].clone();
+            self.next = (self.next + 1) % self.packs.len();
+            if messages - received < pack.len() as u64 {
+                return self.publish_rest(&pack, (messages - received) as usize);
             }
-            left -= more;
-            let before = queue.len();
+            received += pack.len() as u64;
+            while !pack.is_empty() {
+                match self.engine.publish_pack(&mut pack) {
+                    Ok(_) => {}
+                    Err(Refusal::Full(_)) => std::thread::yield_now(),
+                    Err(reason) => bail!("publishing was refused: {reason}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the first messages of a pack.
+    fn publish_rest(&mut self, pack: &Pack, count: usize) -> Result<()> {
+        let mut queue = pack.messages().take(count).collect();
+        loop {
             match self.engine.publish_all(&mut queue) {
-                Ok(_) => {}
+                Ok(_) => return Ok(()),
                 Err(Refusal::Full(_)) => std::thread::yield_now(),
                 Err(reason) => bail!("publishing was refused: {reason}"),
             }
-            received += before - queue.len();
         }
-        ensure!(
-            received as u64 == messages,
-            "{received} of {messages} were taken"
-        );
-        Ok(())
     }
 
     /// Checks what the engine says that it did in a round.
@@ -202,6 +218,15 @@ impl LoadedEngine {
         );
         Ok(())
     }
+}
+
+/// These messages in one buffer.
+fn pack(messages: &[Message]) -> Result<Pack> {
+    let mut builder = Pack::builder(messages[0].subject())?;
+    for message in messages {
+        builder.push_message(message)?;
+    }
+    Ok(builder.build())
 }
 
 /// The shard's thread, which names itself once it runs. The kernel cuts names to 15 bytes.

@@ -36,7 +36,12 @@ pub(crate) const BYTES_MAX: u64 = 1 << 39;
 impl Load {
     /// The load of one message.
     pub(crate) fn one(bytes: usize) -> Self {
-        Self((1 << BYTES_BITS) | (bytes as u64 & BYTES_MASK))
+        Self::of(1, bytes)
+    }
+
+    /// The load of so many messages with so many bytes in all.
+    pub(crate) fn of(messages: usize, bytes: usize) -> Self {
+        Self(((messages as u64) << BYTES_BITS) | (bytes as u64 & BYTES_MASK))
     }
 
     /// This load so many times.

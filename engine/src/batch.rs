@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::cost::CostModel;
 use crate::message::Message;
 use crate::order::Order;
+use crate::pack::Pack;
 use crate::split::Parts;
 use crate::time::Instant;
 
@@ -54,6 +55,8 @@ pub(crate) enum Origin {
 pub(crate) struct Batch {
     /// In order.
     pub(crate) messages: Vec<Message>,
+    /// Where there are no others: messages that came in packs, in order.
+    pub(crate) packs: Vec<Pack>,
     /// Their bytes, as they were when the call was made of them.
     pub(crate) bytes: usize,
     /// Where they come from.
@@ -66,6 +69,44 @@ pub(crate) struct Batch {
     pub(crate) stuck_after: Duration,
 }
 
+impl Batch {
+    /// Messages in it.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len() + self.packs.iter().map(Pack::len).sum::<usize>()
+    }
+
+    /// When the first of its messages arrived.
+    fn arrived(&self, now: Instant) -> Option<Instant> {
+        let message = self.messages.first().map(|m| m.arrived_or(now));
+        message.or_else(|| self.packs.first().map(|p| p.arrived.unwrap_or(now)))
+    }
+
+    /// Makes messages of their own of those that came in packs, since they are treated apart from each other now.
+    pub(crate) fn unpack(&mut self) {
+        for pack in self.packs.drain(..) {
+            self.messages.extend(pack.messages());
+        }
+    }
+
+    /// Makes it outlive the turn: each message lies in a buffer of its own then.
+    pub(crate) fn detach(&mut self) {
+        self.unpack();
+        self.messages.iter_mut().for_each(Message::detach);
+    }
+
+    /// Whether the reply to the message at a place goes to this subject.
+    #[allow(dead_code, reason = "the simulator's guests don't ask")]
+    pub(crate) fn asks_on(&self, mut place: usize, subject: &str) -> bool {
+        for pack in &self.packs {
+            match place.checked_sub(pack.len()) {
+                None => return pack.asks_on(place, subject),
+                Some(behind) => place = behind,
+            }
+        }
+        self.messages[place].asks_on(subject)
+    }
+}
+
 /// The messages of one handler that wait for a call.
 #[derive(Debug)]
 pub(crate) struct Batcher {
@@ -75,6 +116,10 @@ pub(crate) struct Batcher {
     short_calls: u32,
     /// Never in a failed call: may share one with others.
     fresh: VecDeque<Message>,
+    /// The same in packs, which go into calls of their own.
+    packs: VecDeque<Pack>,
+    /// Messages in them.
+    packed: usize,
     /// Since when the oldest has waited for longer than it should, whenever it was asked, and when it was asked last.
     standing: Option<(Instant, Instant)>,
     /// Of `fresh`, how many from the front hold no buffer but their own.
@@ -101,6 +146,8 @@ impl Batcher {
             cost: CostModel::new(),
             short_calls: 0,
             fresh: VecDeque::new(),
+            packs: VecDeque::new(),
+            packed: 0,
             standing: None,
             detached: 0,
             aged: 0,
@@ -131,6 +178,14 @@ impl Batcher {
         }
     }
 
+    /// Adds a pack, which is split only by the bounds of calls. Where order is kept, or what waits may be shed, its messages are added
+    /// one by one instead.
+    pub(crate) fn push_pack(&mut self, pack: Pack) {
+        debug_assert!(self.order.is_none(), "a subject's order is kept by message");
+        self.packed += pack.len();
+        self.packs.push_back(pack);
+    }
+
     /// Adds one that must be alone, or may have to wait behind others.
     fn push_apart(&mut self, mut message: Message) {
         match &mut self.order {
@@ -150,18 +205,36 @@ impl Batcher {
     /// Messages that wait, those behind others of their subject included.
     pub(crate) fn len(&self) -> usize {
         let held = self.order.as_ref().map_or(0, Order::len);
-        self.fresh.len() + self.alone.len() + self.parts.messages() + held
+        self.fresh.len() + self.packed + self.alone.len() + self.parts.messages() + held
     }
 
     /// Whether none could be called.
     pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.alone.is_empty() && self.parts.is_empty()
+        self.fresh.is_empty()
+            && self.packs.is_empty()
+            && self.alone.is_empty()
+            && self.parts.is_empty()
+    }
+
+    /// When the oldest pack came, if it is older than all other fresh messages.
+    fn oldest_pack(&self, now: Instant) -> Option<Instant> {
+        let packed = self.packs.front()?.arrived.unwrap_or(now);
+        let other = self.fresh.front().map(|m| m.arrived_or(now));
+        other.is_none_or(|other| packed <= other).then_some(packed)
+    }
+
+    /// When the oldest fresh message came, and how many there are of its kind: packed, or not.
+    fn oldest(&self, now: Instant) -> Option<(Instant, usize)> {
+        let packed = self.oldest_pack(now).map(|arrived| (arrived, self.packed));
+        let other = || Some((self.fresh.front()?.arrived_or(now), self.fresh.len()));
+        packed.or_else(other)
     }
 
     /// When the message that has waited longest, as far as is known, is due.
     pub(crate) fn due(&self, now: Instant) -> Instant {
         let heads = [self.parts.first(), self.alone.front(), self.fresh.front()];
-        let arrived = heads.into_iter().flatten().map(|m| m.arrived_or(now)).min();
+        let heads = heads.into_iter().flatten().map(|m| m.arrived_or(now));
+        let arrived = heads.chain(self.oldest_pack(now)).min();
         arrived.unwrap_or(now) + self.bound.budget
     }
 
@@ -170,14 +243,13 @@ impl Batcher {
     pub(crate) fn ready(&self, now: Instant) -> Instant {
         let lingers =
             !self.bound.linger.is_zero() && self.alone.is_empty() && self.parts.is_empty();
-        let Some(oldest) = self.fresh.front().filter(|_| lingers) else {
+        let Some((arrived, waiting)) = self.oldest(now).filter(|_| lingers) else {
             return now;
         };
         let (messages, bytes) = self.fit(now, None);
-        if messages < self.fresh.len() || messages == self.bound.messages_max {
+        if messages < waiting || messages == self.bound.messages_max {
             return now;
         }
-        let arrived = oldest.arrived_or(now);
         // Nothing learned yet: half the budget is left for the call.
         let took = self
             .cost
@@ -191,15 +263,42 @@ impl Batcher {
         until.max(now)
     }
 
-    /// How many fresh messages go into a call at `now`, and their bytes.
+    /// How many of the oldest fresh messages go into a call at `now`, and their bytes: of those in packs, or of the others.
     fn fit(&self, now: Instant, call_max: Option<Duration>) -> (usize, usize) {
-        let Some(oldest) = self.fresh.front() else {
-            return (0, 0);
-        };
-        if self.fresh.len().min(self.bound.messages_max) == 1 {
-            return (1, oldest.bytes());
+        match self.oldest_pack(now) {
+            Some(arrived) => {
+                let sizes = self.packs.iter().flat_map(Pack::sizes);
+                self.fit_of(arrived, self.packed, sizes, now, call_max)
+            }
+            None => match self.fresh.front() {
+                Some(oldest) => {
+                    let sizes = self.fresh.iter().map(Message::bytes);
+                    self.fit_of(
+                        oldest.arrived_or(now),
+                        self.fresh.len(),
+                        sizes,
+                        now,
+                        call_max,
+                    )
+                }
+                None => (0, 0),
+            },
         }
-        let due = oldest.arrived_or(now) + self.bound.budget;
+    }
+
+    /// The same of so many messages of these sizes, the oldest of which arrived then.
+    fn fit_of(
+        &self,
+        arrived: Instant,
+        waiting: usize,
+        mut sizes: impl Iterator<Item = usize> + Clone,
+        now: Instant,
+        call_max: Option<Duration>,
+    ) -> (usize, usize) {
+        if waiting.min(self.bound.messages_max) == 1 {
+            return (1, sizes.next().unwrap_or_default());
+        }
+        let due = arrived + self.bound.budget;
         let left = due.saturating_duration_since(now);
         let BatchBound {
             messages_max,
@@ -207,7 +306,6 @@ impl Batcher {
             budget,
             ..
         } = self.bound;
-        let sizes = self.fresh.iter().map(Message::bytes);
         let shedding = self
             .stands(now)
             .then(|| self.cost.shedding_call_max(budget));
@@ -215,16 +313,17 @@ impl Batcher {
         let fit = self
             .cost
             .fit(sizes, messages_max, bytes_max, left, budget, call_max);
-        assert!(fit.0 >= 1 && fit.0 <= messages_max.min(self.fresh.len()));
+        assert!(fit.0 >= 1 && fit.0 <= messages_max.min(waiting));
         fit
     }
 
     /// Moves the next call's messages into `batch`, which is empty. In turn: a part of a failed batch, else a message that must
     /// be alone; and what is fresh, oldest first, as many as can be done in time. Where order is kept what failed goes first.
     pub(crate) fn next(&mut self, now: Instant, call_max: Option<Duration>, batch: &mut Batch) {
-        assert!(batch.messages.is_empty(), "a batch is made from nothing");
+        assert!(batch.len() == 0, "a batch is made from nothing");
         let suspects = !(self.parts.is_empty() && self.alone.is_empty());
-        let yields = self.suspect_last && !self.fresh.is_empty() && self.order.is_none();
+        let fresh = !(self.fresh.is_empty() && self.packs.is_empty());
+        let yields = self.suspect_last && fresh && self.order.is_none();
         self.suspect_last = suspects && !yields;
         if self.suspect_last {
             self.next_suspects(batch);
@@ -232,13 +331,17 @@ impl Batcher {
             batch.origin = Origin::Fresh;
             let (count, bytes) = self.fit(now, call_max);
             batch.bytes = bytes;
-            self.take_fresh(count, &mut batch.messages);
-            self.took_fresh(count);
+            match self.oldest_pack(now) {
+                Some(_) => self.take_packed(count, &mut batch.packs),
+                None => {
+                    self.take_fresh(count, &mut batch.messages);
+                    self.took_fresh(count);
+                }
+            }
         }
         let budget = self.bound.budget;
-        let first = batch.messages.first();
-        batch.due = first.map(|m| m.arrived_or(now) + budget);
-        batch.expected = self.cost.guarded(batch.messages.len(), batch.bytes);
+        batch.due = batch.arrived(now).map(|arrived| arrived + budget);
+        batch.expected = self.cost.guarded(batch.len(), batch.bytes);
         let long = batch.expected.map_or(budget, |expected| expected * STUCK);
         batch.stuck_after = long.max(budget);
     }
@@ -267,6 +370,20 @@ impl Batcher {
         *into = Vec::from(std::mem::replace(&mut self.fresh, empty));
     }
 
+    /// Moves the first `count` messages in packs into `into`.
+    fn take_packed(&mut self, mut count: usize, into: &mut Vec<Pack>) {
+        self.packed -= count;
+        while let Some(first) = self.packs.front_mut().filter(|_| count > 0) {
+            if first.len() > count {
+                into.push(first.split_to(count));
+                return;
+            }
+            count -= first.len();
+            into.extend(self.packs.pop_front());
+        }
+        assert!(count == 0, "as many are packed as were counted");
+    }
+
     fn took_fresh(&mut self, count: usize) {
         self.detached = self.detached.saturating_sub(count);
         self.aged = self.aged.saturating_sub(count);
@@ -281,6 +398,12 @@ impl Batcher {
                 .drain(..)
                 .rev()
                 .for_each(|m| self.alone.push_front(m)),
+            Origin::Fresh if !batch.packs.is_empty() => {
+                for pack in batch.packs.drain(..).rev() {
+                    self.packed += pack.len();
+                    self.packs.push_front(pack);
+                }
+            }
             Origin::Fresh => {
                 self.detached = 0;
                 self.aged += batch.messages.len();
@@ -494,6 +617,104 @@ mod tests {
         assert_eq!(b.ids(), [0, 1, 2]);
         assert_eq!(b.ids(), [3]);
         assert!(b.batcher.is_empty());
+    }
+
+    /// A pack of messages of ten bytes each, whose ids begin here.
+    fn pack(b: &Bench, first_id: u64, of: usize) -> Pack {
+        let mut builder = Pack::builder("a").unwrap();
+        (0..of).for_each(|_| builder.push(&[], &[0; 9]).unwrap());
+        let mut pack = builder.build();
+        (pack.first_id, pack.arrived) = (first_id, Some(b.now));
+        pack
+    }
+
+    fn packed_ids(batch: &Batch) -> Vec<u64> {
+        let messages = batch.packs.iter().flat_map(Pack::messages);
+        messages.map(|m| m.id).collect()
+    }
+
+    #[test]
+    fn packs_are_split_and_joined_at_the_bounds_of_calls() {
+        for bound in [bound(4, 1_000), bound(100, 40), bound(100, 49)] {
+            let mut b = Bench::new(bound, false);
+            for (first, of) in [(0, 3), (3, 3), (6, 7)] {
+                let pack = pack(&b, first, of);
+                b.batcher.push_pack(pack);
+            }
+            let mut calls = Vec::new();
+            while !b.batcher.is_empty() {
+                let left = b.batcher.len();
+                let batch = b.next();
+                assert!(batch.messages.is_empty());
+                assert_eq!(batch.bytes, 10 * batch.len());
+                assert_eq!(b.batcher.len(), left - batch.len());
+                calls.push(packed_ids(&batch));
+            }
+            let all: Vec<_> = (0..13).collect();
+            let expected: Vec<_> = all.chunks(4).map(<[u64]>::to_vec).collect();
+            assert_eq!(calls, expected);
+        }
+    }
+
+    #[test]
+    fn packs_and_other_messages_are_called_apart_and_the_oldest_first() {
+        let mut b = Bench::new(bound(8, 1_000), false);
+        b.push(0, 1);
+        b.now += MS;
+        let middle = pack(&b, 1, 2);
+        b.batcher.push_pack(middle);
+        b.now += MS;
+        b.push(3, 1);
+        let first = b.batcher.due(b.now);
+        assert_eq!(b.ids(), [0, 3], "what is not packed goes along");
+        let batch = b.next();
+        assert_eq!(packed_ids(&batch), [1, 2]);
+        assert_eq!(batch.due, Some(first + MS), "a budget after it came");
+        b.push_alone(4, "a");
+        let last = pack(&b, 5, 2);
+        b.batcher.push_pack(last);
+        assert_eq!(b.ids(), [4]);
+        b.push_alone(7, "a");
+        assert_eq!(packed_ids(&b.next()), [5, 6], "suspects take turns");
+    }
+
+    #[test]
+    fn a_pack_lingers_as_other_messages_do() {
+        let mut b = Bench::new(
+            BatchBound {
+                linger: 2 * MS,
+                ..bound(4, 1_000)
+            },
+            false,
+        );
+        let came = b.now;
+        let three = pack(&b, 0, 3);
+        b.batcher.push_pack(three);
+        assert_eq!(b.batcher.ready(b.now), came + 2 * MS);
+        b.now += MS;
+        let full = pack(&b, 3, 1);
+        b.batcher.push_pack(full);
+        assert_eq!(b.batcher.ready(b.now), b.now, "a call is full");
+    }
+
+    #[test]
+    fn packs_that_could_not_be_called_go_back_and_those_that_failed_are_split() {
+        let mut b = Bench::new(bound(4, 1_000), false);
+        let six = pack(&b, 0, 6);
+        b.batcher.push_pack(six);
+        let mut batch = b.next();
+        b.batcher.put_back(&mut batch);
+        assert_eq!((batch.len(), b.batcher.len()), (0, 6));
+        let mut batch = b.next();
+        assert_eq!(packed_ids(&batch), [0, 1, 2, 3]);
+        batch.unpack();
+        assert_eq!(ids(&batch), [0, 1, 2, 3]);
+        assert!(b.batcher.split(&mut batch, b.now));
+        let calls: Vec<_> = (0..3).map(|_| b.next()).collect();
+        let of = |batch: &Batch| [ids(batch), packed_ids(batch)].concat();
+        assert_eq!(of(&calls[0]), [0, 1]);
+        assert_eq!(of(&calls[1]), [4, 5], "suspects take turns");
+        assert_eq!(of(&calls[2]), [2, 3]);
     }
 
     #[test]

@@ -19,13 +19,14 @@ use crate::config::{EngineConfig, HandlerConfig, Spread};
 use crate::configure::{configure_all, profile};
 use crate::dispatch::{Parker, State, Ticker, spawn};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
-use crate::guest::{Guests, ShardGuests, Shell, machine_memory};
+use crate::guest::{Contract, Guests, ShardGuests, Shell, machine_memory};
 use crate::handler::{Rules, Setup};
 use crate::letter::Wall;
 use crate::limits::HandlerLimits;
 use crate::memory::MemorySum;
 use crate::message::{HandlerId, Message};
 use crate::metrics::{HandlerStats, ShardMetrics, Stats};
+use crate::pack::Pack;
 use crate::port::{Port, Unpark};
 use crate::seams::Transport;
 use crate::shard::{AGE_BYTES, Shard};
@@ -148,7 +149,7 @@ impl Engine {
     /// behind it stay in the queue, and nothing is lost or taken twice. How many handlers and subscriptions got them, added up.
     ///
     /// What becomes of each message is what [`Engine::publish`] does with it. But messages that follow each other and have one subject
-    /// are routed once, admitted together and handed to one shard, which is woken once: up to 1,024 at a time, or as many as there is
+    /// are routed once, admitted together and handed to one shard, which is woken once: up to 256 at a time, or as many as there is
     /// room for. That costs a fraction of publishing them one by one, and makes for full calls.
     ///
     /// # Errors
@@ -156,6 +157,21 @@ impl Engine {
     pub fn publish_all(&self, messages: &mut VecDeque<Message>) -> Result<usize, Refusal> {
         self.inner.threads.state.open()?;
         self.inner.broker.publish_all(messages, clock::now())
+    }
+
+    /// Publishes the messages of a pack in one step, in order, until none is left or there is no room for more: what is left stays in the
+    /// pack, and nothing is lost or taken twice. How many handlers and subscriptions got them, added up.
+    ///
+    /// What becomes of each message is what [`Engine::publish`] does with it. But where one handler listens, as much of the pack as there is
+    /// room for is routed, admitted and handed to a shard as it is; and if that handler's contract is `millpond:batch`, it goes
+    /// into a call as it is, and a call that says nothing of single messages settles it as a whole. That is the cheapest way into a guest.
+    /// A message that is refused, fails or is to come again is treated as any other.
+    ///
+    /// # Errors
+    /// A bound is reached, or the engine is ending. What was taken by then is no longer in the pack.
+    pub fn publish_pack(&self, pack: &mut Pack) -> Result<usize, Refusal> {
+        self.inner.threads.state.open()?;
+        self.inner.broker.publish_pack(pack, clock::now())
     }
 
     /// Publishes a message and awaits the first reply to it: what a guest sends to the message's reply subject.
@@ -421,6 +437,8 @@ fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> V
         budget_of_owner: handler.limits.latency_budget,
         dead_letter: handler.dead_letter.clone(),
         droppable: handler.droppable || matches!(handler.nats, Some(NatsSource::Core { .. })),
+        // What goes to a server is settled by message.
+        packs: guests.contract(HandlerId(id)) == Contract::Batch010 && config.nats.is_none(),
     };
     handlers.map(setup).collect()
 }

@@ -9,6 +9,7 @@ use crate::letter::Sender;
 use crate::limits::HandlerLimits;
 use crate::outbox::OutboxBound;
 use crate::outcome::Policy;
+use crate::pack::Pack;
 use crate::pause::Pausing;
 use crate::slice::{Slices, Way};
 use crate::sparse::Sparse;
@@ -28,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) dead_letter: Option<String>,
     /// Whether its messages may be shed.
     pub(crate) droppable: bool,
+    /// Whether packs go into its calls as they are.
+    pub(crate) packs: bool,
 }
 
 /// What a shard is told of itself.
@@ -56,6 +59,7 @@ pub(crate) struct Handler {
     pub(crate) pausing: Pausing,
     pub(crate) slices: Slices,
     pub(crate) droppable: bool,
+    packs: bool,
     /// Whether its last call began a pause that no call has ended yet.
     pub(crate) paused: bool,
     /// Batches that wait for confirmation.
@@ -92,6 +96,8 @@ impl Handler {
                 rules.fiber_stay_max,
             ),
             droppable: setup.droppable,
+            // The order of a subject, and what is shed, are matters of each message.
+            packs: setup.packs && !rules.ordered && !setup.droppable,
             paused: false,
             unconfirmed: 0,
             unsent_lines: Sparse::default(),
@@ -109,6 +115,14 @@ impl Handler {
         self.pausing.set(limits.pause_first, limits.pause_max);
         self.unconfirmed_max = unconfirmed_max(limits, self.batcher.is_ordered());
         self.confirm_wait_max = limits.confirm_wait_max;
+    }
+
+    /// Adds a pack that has come.
+    pub(crate) fn push_pack(&mut self, pack: Pack) {
+        match self.packs {
+            true => self.batcher.push_pack(pack),
+            false => pack.messages().for_each(|m| self.batcher.push(m)),
+        }
     }
 
     /// From when on it may be called; `None` if nothing waits for it, or something else must happen first.

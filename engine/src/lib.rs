@@ -47,6 +47,7 @@ mod metrics;
 mod order;
 mod outbox;
 mod outcome;
+mod pack;
 mod patterns;
 mod pause;
 mod penalty;
@@ -84,6 +85,7 @@ pub use message::{
 };
 pub use metrics::{HandlerStats, Latencies, Stats};
 pub use outcome::{Fault, FaultKind, ShedReason};
+pub use pack::{PACK_BYTES_MAX, PACK_MESSAGES_MAX, Pack, PackBuilder, PackError};
 pub use slice::Way;
 pub use time::Instant;
 

@@ -115,6 +115,12 @@ impl ShardMetrics {
         self.latency.record(latency);
     }
 
+    /// Counts messages that were handled, all with this latency.
+    pub(crate) fn acked_many(&self, id: HandlerId, messages: u64, latency: Duration) {
+        self.handler(id).acked.add(messages);
+        self.latency.record_many(latency, messages);
+    }
+
     /// Adds the latencies to a histogram.
     pub(crate) fn merge_latency(&self, into: &mut Histogram<u64>) {
         self.latency.merge(into);
@@ -142,8 +148,12 @@ impl Default for Latency {
 
 impl Latency {
     fn record(&self, latency: Duration) {
+        self.record_many(latency, 1);
+    }
+
+    fn record_many(&self, latency: Duration, times: u64) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket(nanos)].add(1);
+        self.buckets[bucket(nanos)].add(times);
     }
 
     fn merge(&self, into: &mut Histogram<u64>) {

@@ -213,6 +213,11 @@ impl Outbox {
         self.marks.get(index).copied().flatten()
     }
 
+    /// Whether the guest said anything of any of them.
+    pub(crate) fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
     /// Notes what the guest says of the call's `index`-th message, which has no mark yet.
     pub(crate) fn set_mark(&mut self, index: usize, mark: Mark) {
         if self.marks.len() <= index {

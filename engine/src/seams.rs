@@ -9,6 +9,7 @@ use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Fault, Outcome};
+use crate::pack::Pack;
 use crate::slice::Way;
 use crate::time::Instant;
 
@@ -33,6 +34,8 @@ pub(crate) struct Unfit {
 pub(crate) trait Transport {
     /// Hands over what has come, up to `max`.
     fn receive(&mut self, now: Instant, max: usize, take: impl FnMut(Arrival));
+    /// Hands over packs that have come, up to `max` messages, but for the last pack.
+    fn receive_packs(&mut self, _now: Instant, _max: usize, _take: impl FnMut(HandlerId, Pack)) {}
     /// A message that has come and can't be handled: it is given up on. The next one, if there is one.
     fn unfit(&mut self) -> Option<Unfit> {
         None
@@ -71,6 +74,12 @@ pub(crate) trait Transport {
     fn update(&mut self, handler: HandlerId, update: GuestConfiguration);
     /// Settles a message: its last word, or its return after a delay.
     fn settle(&mut self, handler: HandlerId, message: Message, outcome: Outcome, now: Instant);
+    /// Settles the messages of a pack, all of which were handled.
+    fn settle_pack(&mut self, handler: HandlerId, pack: Pack, now: Instant) {
+        for message in pack.messages() {
+            self.settle(handler, message, Outcome::Ack, now);
+        }
+    }
     /// Writes out what the turn has gathered.
     fn flush(&mut self);
     /// Bytes of buffers in which messages came together, so far: a message that waits keeps all of its buffer.

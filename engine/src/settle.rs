@@ -12,6 +12,7 @@ use crate::letter::{Carries, Sender, letter};
 use crate::message::{HandlerId, Message};
 use crate::outbox::{Mark, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
+use crate::pack::Pack;
 use crate::seams::{Ended, Guest, Transport, Unfit};
 use crate::shard::{Shard, exclusive};
 use crate::time::Instant;
@@ -64,32 +65,31 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         let origin = batch.origin;
         let handler = &mut self.handlers[id.index()];
         if result.is_ok() {
-            handler
-                .batcher
-                .observe(batch.messages.len(), batch.bytes, took);
+            handler.batcher.observe(batch.len(), batch.bytes, took);
         }
         self.note_end(id, result.is_err(), at);
-        let messages = &mut exclusive(&mut batch).messages;
         match result {
-            Ok(joint) => self.succeeded(id, messages, &mut outbox, joint, at),
-            Err(fault) => {
-                self.metrics.faulted(id, fault.kind);
-                tracing::debug!(handler = self.handlers[id.index()].name, messages = messages.len(), %fault, "a call failed");
-                match messages.len() {
-                    1 => messages
-                        .drain(..)
-                        .for_each(|m| self.attempt(id, m, fault.clone(), at)),
-                    _ => self.split(id, exclusive(&mut batch), at),
-                }
-            }
+            Ok(joint) => self.succeeded(id, exclusive(&mut batch), &mut outbox, joint, at),
+            Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),
         }
         self.handlers[id.index()].batcher.ended(origin);
-        assert!(
-            batch.messages.is_empty(),
-            "every message of a call is settled"
-        );
+        assert!(batch.len() == 0, "every message of a call is settled");
         outbox.discard();
         self.spare.push((batch, outbox));
+    }
+
+    /// A call failed: one message alone is the cause; several are split until it stands alone.
+    fn failed(&mut self, id: HandlerId, batch: &mut Batch, fault: &Fault, at: Instant) {
+        batch.unpack();
+        let messages = &mut batch.messages;
+        self.metrics.faulted(id, fault.kind);
+        tracing::debug!(handler = self.handlers[id.index()].name, messages = messages.len(), %fault, "a call failed");
+        match messages.len() {
+            1 => messages
+                .drain(..)
+                .for_each(|m| self.attempt(id, m, fault.clone(), at)),
+            _ => self.split(id, batch, at),
+        }
     }
 
     /// Notes whether a call failed; pauses a handler that fails at nearly everything.
@@ -135,7 +135,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     fn succeeded(
         &mut self,
         id: HandlerId,
-        messages: &mut Vec<Message>,
+        batch: &mut Batch,
         outbox: &mut Outbox,
         joint: bool,
         at: Instant,
@@ -157,7 +157,15 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         if let Some(update) = outbox.take_update() {
             self.transport.update(id, update);
         }
-        if pending.is_empty() && shares.first().is_none() {
+        let done = pending.is_empty() && shares.first().is_none();
+        if done && !outbox.has_marks() {
+            for pack in batch.packs.drain(..) {
+                self.handled_pack(id, pack, at);
+            }
+        }
+        batch.unpack();
+        let messages = &mut batch.messages;
+        if done {
             for (index, message) in messages.drain(..).enumerate() {
                 self.handled(id, message, outbox.mark(index), at);
             }
@@ -248,6 +256,13 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 }
             }
         }
+    }
+
+    /// Settles a pack of which the guest said nothing: all of it was handled.
+    fn handled_pack(&mut self, id: HandlerId, pack: Pack, at: Instant) {
+        let latency = at.saturating_duration_since(pack.arrived.unwrap_or(at));
+        self.metrics.acked_many(id, pack.len() as u64, latency);
+        self.transport.settle_pack(id, pack, at);
     }
 
     /// Settles a message of a successful call as its guest said.

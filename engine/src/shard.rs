@@ -12,7 +12,7 @@ use crate::company::Company;
 use crate::confirm::Releases;
 use crate::handler::{Handler, Rules, Setup};
 use crate::letter::Wall;
-use crate::message::{HandlerId, Message};
+use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outbox::{Outbox, OutboxBound};
 use crate::outcome::{Jitter, Outcome, ShedReason};
@@ -144,6 +144,11 @@ impl<G: Guest, T: Transport> Shard<G, T> {
                 arrived.push(id);
             }
         });
+        self.transport.receive_packs(now, ARRIVALS_MAX, |id, pack| {
+            self.metrics.handler(id).received.add(pack.len() as u64);
+            handlers[id.index()].push_pack(pack);
+            arrived.push(id);
+        });
         while let Some(id) = self.arrived.pop() {
             self.company
                 .note(id, self.handlers[id.index()].budget_of_owner, now);
@@ -227,11 +232,10 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     fn start(&mut self, mut call: Call, now: Instant) -> bool {
         let id = call.handler;
         let handler = &mut self.handlers[id.index()];
-        let messages = &mut exclusive(&mut call.batch).messages;
-        let count = messages.len();
+        let count = call.batch.len();
         assert!(count > 0, "a call has messages");
         if call.way == Way::Fiber {
-            messages.iter_mut().for_each(Message::detach);
+            exclusive(&mut call.batch).detach();
         }
         call.outbox.open(handler.outbox);
         let started = self.guest.start(call, now);

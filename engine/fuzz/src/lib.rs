@@ -13,6 +13,8 @@ pub mod outbox;
 pub mod outcome;
 #[path = "../../src/guest/contract/batch/packed.rs"]
 pub mod packed;
+#[path = "../../src/pack.rs"]
+mod pack;
 #[path = "../../src/subject.rs"]
 pub mod subject;
 #[path = "../../src/time.rs"]

@@ -76,7 +76,7 @@ pub(crate) fn direct(
     store.set_epoch_deadline(kind.bounds.call);
     let messages = &batch.messages;
     let returned = match kind.loaded.exports {
-        Exports::Batch(export) => batch::handle(&mut store, &instance, export, messages, packed),
+        Exports::Batch(export) => batch::handle(&mut store, &instance, export, batch, packed),
         Exports::Handles(exports) => {
             messaging::handle::<Handles>(&mut store, &instance, exports, messages)
         }
@@ -109,7 +109,7 @@ pub(crate) fn on_fiber(
         let messages = &batch.messages;
         let returned = match exports {
             Exports::Batch(export) => {
-                batch::handle_async(&mut store, &instance, export, messages).await
+                batch::handle_async(&mut store, &instance, export, &batch).await
             }
             Exports::Handles(exports) => {
                 messaging::handle_async::<Handles>(&mut store, &instance, exports, messages).await

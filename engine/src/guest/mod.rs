@@ -38,7 +38,7 @@ use crate::config::{EngineConfig, ResetMode, Spread};
 use crate::error::StartError;
 use crate::limits::HandlerLimits;
 use crate::memory::MemorySum;
-use crate::message::{HandlerId, Message};
+use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outbox::GuestConfiguration;
 use crate::outcome::{Fault, FaultKind};
@@ -241,8 +241,7 @@ impl ShardGuests {
         let kind = &self.kinds[call.handler.index()];
         if call.way == Way::Direct {
             // Its shard did not expect it to outlive the turn, and left its messages in the buffers that they came in.
-            let messages = &mut exclusive(&mut call.batch).messages;
-            messages.iter_mut().for_each(Message::detach);
+            exclusive(&mut call.batch).detach();
         }
         let suspended = Suspended::new(call, kind, ready, now, &self.shell.unpark);
         let place = self.calls.add(suspended);

@@ -70,6 +70,7 @@ fn plan(index: u64, rng: &mut Rng) -> Plan {
         limits,
         dead_letter: rng.chance(600).then(|| format!("dead.{index}")),
         droppable: rng.chance(350),
+        packs: false,
     };
     let profile = Profile {
         fixed: rng.micros(1, 100),

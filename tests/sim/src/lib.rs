@@ -29,6 +29,7 @@ engine! {
     order "../../../engine/src/order.rs"
     outbox "../../../engine/src/outbox.rs"
     outcome "../../../engine/src/outcome.rs"
+    pack "../../../engine/src/pack.rs"
     pause "../../../engine/src/pause.rs"
     penalty "../../../engine/src/penalty.rs"
     schedule "../../../engine/src/schedule.rs"

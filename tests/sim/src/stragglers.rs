@@ -69,6 +69,7 @@ fn plan(index: usize, linger: Duration) -> Plan {
         limits,
         dead_letter: None,
         droppable: false,
+        packs: false,
     };
     let micro = Duration::from_micros(1);
     let profile = Profile {

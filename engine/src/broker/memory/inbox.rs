@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Delivery, Handlers};
-use crate::message::Message;
+use crate::message::{HandlerId, Message};
+use crate::pack::Pack;
 use crate::time::Instant;
 
 /// What both ends share; on cache lines of its own, since publishers and the shard write it.
@@ -23,9 +24,25 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    deliveries: VecDeque<Delivery>,
-    /// Nobody takes them out any more.
+    queued: Queued,
+    /// Nobody takes it out any more.
     closed: bool,
+}
+
+/// Messages in it.
+#[derive(Debug, Default)]
+struct Queued {
+    deliveries: VecDeque<Delivery>,
+    /// What came in packs, each for one handler.
+    packs: VecDeque<(HandlerId, Pack)>,
+    /// Messages in them.
+    packed: usize,
+}
+
+impl Queued {
+    fn len(&self) -> usize {
+        self.deliveries.len() + self.packed
+    }
 }
 
 /// Where publishers put messages.
@@ -37,7 +54,7 @@ pub(super) struct Inbox(Arc<Shared>);
 pub(crate) struct Outlet {
     shared: Arc<Shared>,
     /// What is no longer in the inbox: as many at most as there is room for in it.
-    taken: VecDeque<Delivery>,
+    taken: Queued,
 }
 
 /// An inbox of so many messages: both its ends.
@@ -48,7 +65,7 @@ pub(super) fn inbox(messages_max: usize) -> (Inbox, Outlet) {
     });
     let outlet = Outlet {
         shared: Arc::clone(&shared),
-        taken: VecDeque::new(),
+        taken: Queued::default(),
     };
     (Inbox(shared), outlet)
 }
@@ -57,10 +74,10 @@ impl Inbox {
     /// Puts a message in; gives it back if there is no room, or nobody to take it out.
     pub(super) fn put(&self, delivery: Delivery) -> Result<(), Delivery> {
         let mut waiting = self.0.waiting.lock();
-        if waiting.closed || waiting.deliveries.len() >= self.0.messages_max {
+        if waiting.closed || waiting.queued.len() >= self.0.messages_max {
             return Err(delivery);
         }
-        waiting.deliveries.push_back(delivery);
+        waiting.queued.deliveries.push_back(delivery);
         Ok(())
     }
 
@@ -69,7 +86,7 @@ impl Inbox {
         let waiting = self.0.waiting.lock();
         match waiting.closed {
             true => 0,
-            false => self.0.messages_max - waiting.deliveries.len(),
+            false => self.0.messages_max - waiting.queued.len(),
         }
     }
 
@@ -83,7 +100,7 @@ impl Inbox {
         now: Instant,
     ) -> bool {
         let mut waiting = self.0.waiting.lock();
-        let room = self.0.messages_max - waiting.deliveries.len();
+        let room = self.0.messages_max - waiting.queued.len();
         if waiting.closed || count > room {
             return false;
         }
@@ -92,8 +109,20 @@ impl Inbox {
             let handlers = handlers.clone();
             Delivery { message, handlers }
         });
-        waiting.deliveries.extend(run);
+        waiting.queued.deliveries.extend(run);
         true
+    }
+
+    /// Puts a pack in; gives it back if there is no room for all of it, or nobody to take it out.
+    pub(super) fn put_pack(&self, id: HandlerId, pack: Pack) -> Result<(), Pack> {
+        let mut waiting = self.0.waiting.lock();
+        let room = self.0.messages_max - waiting.queued.len();
+        if waiting.closed || pack.len() > room {
+            return Err(pack);
+        }
+        waiting.queued.packed += pack.len();
+        waiting.queued.packs.push_back((id, pack));
+        Ok(())
     }
 }
 
@@ -101,20 +130,28 @@ impl Outlet {
     /// Takes out all that is in it, unless something is left of the last time: once a turn, so that publishers and their shard seldom
     /// meet at the lock.
     pub(super) fn empty(&mut self) {
-        if self.taken.is_empty() {
-            std::mem::swap(&mut self.shared.waiting.lock().deliveries, &mut self.taken);
+        if self.taken.len() == 0 {
+            std::mem::swap(&mut self.shared.waiting.lock().queued, &mut self.taken);
         }
     }
 
     /// The first of what was taken out.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Delivery> {
-        self.taken.pop_front()
+        self.taken.deliveries.pop_front()
+    }
+
+    /// The first pack of what was taken out.
+    #[inline]
+    pub(super) fn next_pack(&mut self) -> Option<(HandlerId, Pack)> {
+        let (id, pack) = self.taken.packs.pop_front()?;
+        self.taken.packed -= pack.len();
+        Some((id, pack))
     }
 
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.is_empty() && self.shared.waiting.lock().deliveries.is_empty()
+        self.taken.len() == 0 && self.shared.waiting.lock().queued.len() == 0
     }
 }
 
@@ -123,7 +160,7 @@ impl Drop for Outlet {
         let left = {
             let mut waiting = self.shared.waiting.lock();
             waiting.closed = true;
-            std::mem::take(&mut waiting.deliveries)
+            std::mem::take(&mut waiting.queued)
         };
         // Not under the lock: what goes with a message may be anything.
         drop(left);
@@ -178,6 +215,33 @@ mod tests {
         };
         assert_eq!([count(), count()], [9, 10], "what is left comes first");
         assert!(outlet.is_empty());
+    }
+
+    #[test]
+    fn packs_at_the_bound_and_one_over_count_as_their_messages() {
+        let pack = |of: usize| {
+            let mut builder = Pack::builder("a").unwrap();
+            (0..of).for_each(|_| builder.push(&[], b"").unwrap());
+            builder.build()
+        };
+        let (inbox, mut outlet) = inbox(10);
+        let id = HandlerId(3);
+        assert_eq!(inbox.put_pack(id, pack(11)).unwrap_err().len(), 11);
+        inbox.put_pack(id, pack(7)).unwrap();
+        inbox.put(one(b"")).unwrap();
+        assert_eq!(inbox.room(), 2);
+        assert!(inbox.put_pack(id, pack(3)).is_err());
+        assert!(!put_run(&inbox, 3));
+        inbox.put_pack(id, pack(2)).unwrap();
+        assert!(inbox.put(one(b"")).is_err());
+        outlet.empty();
+        assert_eq!(inbox.room(), 10);
+        assert!(outlet.next().is_some() && outlet.next().is_none());
+        let lens = std::iter::from_fn(|| outlet.next_pack().map(|(id, p)| (id.0, p.len())));
+        assert_eq!(lens.collect::<Vec<_>>(), [(3, 7), (3, 2)]);
+        assert!(outlet.is_empty());
+        drop(outlet);
+        assert!(inbox.put_pack(id, pack(1)).is_err());
     }
 
     #[test]

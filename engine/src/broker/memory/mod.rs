@@ -4,6 +4,7 @@
 //! shard. A shard's own side is [`transport::MemoryTransport`].
 
 mod inbox;
+mod packs;
 pub(crate) mod publish;
 pub(crate) mod replies;
 pub(crate) mod requests;

@@ -15,6 +15,7 @@ use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::outbox::GuestConfiguration;
 use crate::outcome::Outcome;
+use crate::pack::Pack;
 use crate::seams::{Arrival, Transport};
 use crate::subject::INBOX;
 use crate::time::Instant;
@@ -282,6 +283,18 @@ impl MemoryTransport {
         }));
     }
 
+    /// Gathers room that is to be returned.
+    #[inline]
+    fn gather(&mut self, handler: HandlerId, load: Load) {
+        match &mut self.settled {
+            Some((id, gathered)) if *id == handler => *gathered = gathered.plus(load),
+            _ => {
+                self.return_room();
+                self.settled = Some((handler, load));
+            }
+        }
+    }
+
     fn return_room(&mut self) {
         if let Some((id, load)) = self.settled.take() {
             self.broker.settled(self.shard, id, load);
@@ -321,6 +334,20 @@ impl Transport for MemoryTransport {
         // What could not be taken in now outlives the turn.
         for delivery in &mut self.local {
             delivery.message.detach();
+        }
+    }
+
+    fn receive_packs(&mut self, now: Instant, max: usize, mut take: impl FnMut(HandlerId, Pack)) {
+        let mut taken = 0;
+        while taken < max
+            && let Some((id, mut pack)) = self.inbox.next_pack()
+        {
+            pack.first_id = self.next_id;
+            pack.arrived.get_or_insert(now);
+            self.next_id += pack.len() as u64;
+            self.shared_bytes += pack.bytes() as u64;
+            taken += pack.len();
+            take(id, pack);
         }
     }
 
@@ -370,14 +397,11 @@ impl Transport for MemoryTransport {
         if let Outcome::Nak(delay) = outcome {
             return self.delay(handler, message, now + delay);
         }
-        let load = Load::one(message.bytes());
-        match &mut self.settled {
-            Some((id, gathered)) if *id == handler => *gathered = gathered.plus(load),
-            _ => {
-                self.return_room();
-                self.settled = Some((handler, load));
-            }
-        }
+        self.gather(handler, Load::one(message.bytes()));
+    }
+
+    fn settle_pack(&mut self, handler: HandlerId, pack: Pack, _: Instant) {
+        self.gather(handler, Load::of(pack.len(), pack.bytes()));
     }
 
     fn flush(&mut self) {

@@ -36,6 +36,7 @@ use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::{Outcome, ShedReason};
+use crate::pack::Pack;
 use crate::seams::{Arrival, Transport, Unfit};
 use crate::sparse::Sparse;
 use crate::time::Instant;
@@ -587,6 +588,10 @@ impl Transport for NatsTransport {
             renewal.go_on(&mut self.desk.handlers, now);
         }
         self.acknowledge(now);
+    }
+
+    fn receive_packs(&mut self, now: Instant, max: usize, take: impl FnMut(HandlerId, Pack)) {
+        self.process.receive_packs(now, max, take);
     }
 
     fn woken(&mut self) {

@@ -486,6 +486,7 @@ fn shard<'a>(shared: &Shared<'a>) -> Shard<LabGuest<'a>, LabTransport<'a>> {
         budget_of_owner: limits.latency_budget,
         dead_letter: plan.letters.then(|| "dead".into()),
         droppable: plan.droppable,
+        packs: false,
     };
     let guest = LabGuest {
         world: Rc::clone(shared),

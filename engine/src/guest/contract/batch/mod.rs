@@ -11,7 +11,7 @@ use wasmtime::{Error, Store};
 use self::packed::{Answer, Packed, Rights, read};
 use super::super::host::{CallError, Host};
 use super::messaging::Returned;
-use crate::message::Message;
+use crate::batch::Batch;
 use crate::outbox::GuestConfiguration;
 use crate::subject::check_subject;
 
@@ -67,10 +67,12 @@ pub(crate) fn handle(
     store: &mut Store<Host>,
     instance: &Instance,
     export: Export,
-    batch: &[Message],
+    batch: &Batch,
     packed: &mut Packed,
 ) -> Returned<()> {
-    let (arena, index) = packed.fill(batch).map_err(Error::new)?;
+    let (arena, index) = packed
+        .fill(&batch.packs, &batch.messages)
+        .map_err(Error::new)?;
     let (answer,) = typed(store, instance, export)?.call(&mut *store, (arena, index))?;
     take(store, batch, answer)
 }
@@ -80,10 +82,12 @@ pub(crate) async fn handle_async(
     store: &mut Store<Host>,
     instance: &Instance,
     export: Export,
-    batch: &[Message],
+    batch: &Batch,
 ) -> Returned<()> {
     let mut packed = Packed::default();
-    let (arena, index) = packed.fill(batch).map_err(Error::new)?;
+    let (arena, index) = packed
+        .fill(&batch.packs, &batch.messages)
+        .map_err(Error::new)?;
     let func = typed(store, instance, export)?;
     let (answer,) = func.call_async(&mut *store, (arena, index)).await?;
     take(store, batch, answer)
@@ -91,11 +95,7 @@ pub(crate) async fn handle_async(
 
 /// Takes what a guest gave back into its call's outbox. The guest is not running: its memory is read where it lies, and what is sent
 /// is copied out of it once, into a buffer that is used again.
-fn take(
-    store: &mut Store<Host>,
-    batch: &[Message],
-    answer: Result<WitAnswer, String>,
-) -> Returned<()> {
+fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String>) -> Returned<()> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(reason) => return Ok(Err(reason.chars().take(REASON_CHARS_MAX).collect())),
@@ -122,12 +122,12 @@ fn take(
 /// What a call's guest may do, by its handler's grants and by who waits for its replies.
 struct Granted<'a> {
     host: &'a Host,
-    batch: &'a [Message],
+    batch: &'a Batch,
 }
 
 impl Rights for Granted<'_> {
     fn send(&self, message: usize, subject: &str) -> Result<(), String> {
-        match self.batch[message].asks_on(subject) {
+        match self.batch.asks_on(message, subject) {
             true => check_subject(subject).map_err(|error| error.to_string())?,
             false => self.host.grants_send(subject).map_err(reason)?,
         }
@@ -136,7 +136,7 @@ impl Rights for Granted<'_> {
 
     fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
         check_subject(subject).map_err(|error| error.to_string())?;
-        match self.batch[message].asks_on(subject) {
+        match self.batch.asks_on(message, subject) {
             true => Ok(()),
             false => self.host.grants_reply_to(subject).map_err(reason),
         }

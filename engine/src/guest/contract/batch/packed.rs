@@ -6,9 +6,7 @@
 use crate::message::{Format, Layout, Message, PAYLOAD_BYTES_MAX, Span, fault_of_headers};
 use crate::outbox::{Mark, Outbox};
 use crate::outcome::{Fault, FaultKind};
-
-/// Numbers of a message on its way in, and of a send on its way out.
-const ROW: usize = 6;
+use crate::pack::{Pack, ROW};
 
 /// A batch as it is lowered. Its buffers are used again.
 #[derive(Debug, Default)]
@@ -18,14 +16,26 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Lays out a batch: what is to be lowered.
+    /// Lays out a batch: what is to be lowered. A pack that is all of it is lowered as its publisher laid it out.
     ///
     /// # Errors
     /// The fault of a batch that is too large for the contract's numbers.
-    pub(crate) fn fill(&mut self, messages: &[Message]) -> Result<(&[u8], &[u32]), Fault> {
+    pub(crate) fn fill<'a>(
+        &'a mut self,
+        packs: &'a [Pack],
+        messages: &[Message],
+    ) -> Result<(&'a [u8], &'a [u32]), Fault> {
         self.arena.clear();
         self.index.clear();
+        if let ([pack], []) = (packs, messages) {
+            return Ok((pack.arena(), self.rows_of(pack)));
+        }
         self.index.reserve(messages.len() * ROW);
+        for pack in packs {
+            let here = self.arena.len() as u32;
+            self.arena.extend_from_slice(pack.arena());
+            self.add_rows(pack, here);
+        }
         for message in messages {
             let start = self.arena.len() as u32;
             let [subject, reply_to, headers, payload] = message.write_parts(&mut self.arena);
@@ -35,6 +45,25 @@ impl Packed {
         match u32::try_from(self.arena.len()) {
             Ok(_) => Ok((&self.arena, &self.index)),
             Err(_) => Err(Fault::new(FaultKind::Host, "a batch of more than 4 GiB")),
+        }
+    }
+
+    /// The index of a pack that is a call of its own: as it lies, unless it is the rest of one.
+    fn rows_of<'a>(&'a mut self, pack: &'a Pack) -> &'a [u32] {
+        if pack.start() == 0 {
+            return pack.rows().as_flattened();
+        }
+        self.add_rows(pack, 0);
+        &self.index
+    }
+
+    /// Adds the rows of a pack whose bytes begin `here` in the arena.
+    fn add_rows(&mut self, pack: &Pack, here: u32) {
+        let there = pack.start();
+        for &[start, subject, reply_to, headers, payload, attempts] in pack.rows() {
+            let start = start - there + here;
+            self.index
+                .extend_from_slice(&[start, subject, reply_to, headers, payload, attempts]);
         }
     }
 }
@@ -298,9 +327,34 @@ mod tests {
                 .unwrap();
             first.attempts = 3;
             let second = Message::new("c", b"").unwrap();
-            let (arena, index) = packed.fill(&[first, second]).unwrap();
+            let (arena, index) = packed.fill(&[], &[first, second]).unwrap();
             assert_eq!(arena, b"a.brk: v\r\ndatac");
             assert_eq!(index, [0, 3, 1, 6, 4, 3, 14, 1, 0, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn packs_are_laid_out_as_their_messages_are() {
+        let mut builder = Pack::builder("a.b").unwrap();
+        for payload in [&b"one"[..], b"", b"three", b"four"] {
+            builder.push(&[("k", "v")], payload).unwrap();
+        }
+        let whole = builder.build();
+        let mut rest = whole.clone();
+        let first = rest.split_to(1);
+        let middle = rest.split_to(2);
+        let cases: [&[Pack]; 5] = [
+            &[whole.clone()],
+            &[middle.clone()],
+            &[rest.clone()],
+            &[rest, first, whole],
+            &[middle.clone(), middle],
+        ];
+        for packs in cases {
+            let messages: Vec<_> = packs.iter().flat_map(Pack::messages).collect();
+            let (mut one, mut other) = (Packed::default(), Packed::default());
+            let laid_out = one.fill(packs, &[]).unwrap();
+            assert_eq!(laid_out, other.fill(&[], &messages).unwrap());
         }
     }
 
@@ -414,7 +468,7 @@ mod tests {
             };
             let batch: Vec<_> = payloads.iter().map(message).collect();
             let mut packed = Packed::default();
-            let (arena, rows) = packed.fill(&batch).unwrap();
+            let (arena, rows) = packed.fill(&[], &batch).unwrap();
             let mut index = vec![0];
             for (place, row) in rows.chunks(ROW).enumerate() {
                 index.push(place as u32);
