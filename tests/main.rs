@@ -34,6 +34,7 @@ mod policies;
 mod pond;
 mod prebuilt;
 mod publish_all;
+mod publish_pack;
 mod requests;
 mod slices;
 mod start;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::cost::CostModel;
+use crate::cost::{CostModel, Sizes};
 use crate::message::Message;
 use crate::order::Order;
 use crate::pack::Pack;
@@ -50,6 +50,30 @@ pub(crate) enum Origin {
     Alone,
 }
 
+/// The sizes of messages in packs.
+struct Packs<'a>(&'a VecDeque<Pack>);
+
+impl Sizes for Packs<'_> {
+    fn each(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().flat_map(Pack::sizes)
+    }
+
+    /// Without a look at most messages: those of a pack lie one behind the other.
+    fn within(&self, messages_max: usize, bytes_max: usize) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0usize);
+        for pack in self.0 {
+            let least = usize::from(messages == 0);
+            let left = (messages_max - messages, bytes_max.saturating_sub(bytes));
+            let (count, more) = pack.within(least, left.0, left.1);
+            (messages, bytes) = (messages + count, bytes + more);
+            if count < pack.len() {
+                break;
+            }
+        }
+        (messages, bytes)
+    }
+}
+
 /// The messages of one call, shared by the shard and the call while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -88,9 +112,9 @@ impl Batch {
         }
     }
 
-    /// Makes it outlive the turn: each message lies in a buffer of its own then.
+    /// Makes it outlive the turn: each message lies in a buffer of its own then, and those of a pack in one that is at least half theirs.
     pub(crate) fn detach(&mut self) {
-        self.unpack();
+        self.packs.iter_mut().for_each(Pack::detach);
         self.messages.iter_mut().for_each(Message::detach);
     }
 
@@ -266,13 +290,10 @@ impl Batcher {
     /// How many of the oldest fresh messages go into a call at `now`, and their bytes: of those in packs, or of the others.
     fn fit(&self, now: Instant, call_max: Option<Duration>) -> (usize, usize) {
         match self.oldest_pack(now) {
-            Some(arrived) => {
-                let sizes = self.packs.iter().flat_map(Pack::sizes);
-                self.fit_of(arrived, self.packed, sizes, now, call_max)
-            }
+            Some(arrived) => self.fit_of(arrived, self.packed, &Packs(&self.packs), now, call_max),
             None => match self.fresh.front() {
                 Some(oldest) => {
-                    let sizes = self.fresh.iter().map(Message::bytes);
+                    let sizes = &self.fresh.iter().map(Message::bytes);
                     self.fit_of(
                         oldest.arrived_or(now),
                         self.fresh.len(),
@@ -291,12 +312,12 @@ impl Batcher {
         &self,
         arrived: Instant,
         waiting: usize,
-        mut sizes: impl Iterator<Item = usize> + Clone,
+        sizes: &impl Sizes,
         now: Instant,
         call_max: Option<Duration>,
     ) -> (usize, usize) {
         if waiting.min(self.bound.messages_max) == 1 {
-            return (1, sizes.next().unwrap_or_default());
+            return sizes.within(1, 0);
         }
         let due = arrived + self.bound.budget;
         let left = due.saturating_duration_since(now);
@@ -656,6 +677,28 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn what_of_packs_is_within_bounds_is_what_is_of_their_messages(
+            packs in prop::collection::vec(prop::collection::vec(0usize..20, 1..9), 0..5),
+            cut in 0usize..4,
+            messages_max in 0usize..20,
+            bytes_max in 0usize..120,
+        ) {
+            let build = |sizes: &Vec<usize>| {
+                let mut builder = Pack::builder("a").unwrap();
+                sizes.iter().for_each(|n| builder.push(&[], &vec![0; *n]).unwrap());
+                let mut pack = builder.build();
+                pack.split_to(cut.min(pack.len() - 1));
+                pack
+            };
+            let packs: VecDeque<_> = packs.iter().map(build).collect();
+            let packs = Packs(&packs);
+            let each: Vec<_> = packs.each().collect();
+            prop_assert_eq!(packs.within(messages_max, bytes_max), each.into_iter().within(messages_max, bytes_max));
+        }
+    }
+
     #[test]
     fn packs_and_other_messages_are_called_apart_and_the_oldest_first() {
         let mut b = Bench::new(bound(8, 1_000), false);
@@ -919,7 +962,7 @@ mod tests {
                 .unwrap()
         });
         let mut sends = Vec::new();
-        outbox.release(|m| sends.push(m));
+        sends.extend(outbox.release());
         assert!(sends[0].pinned() > sends[0].bytes());
         let late = sends.split_off(6);
         sends.into_iter().for_each(|m| b.batcher.push(m));

@@ -76,6 +76,31 @@ fn terms(messages: usize, bytes: usize) -> [f64; TERMS] {
     [1.0, n, bytes.min(1 << 40) as f64, n * n]
 }
 
+/// The bytes of messages that wait, oldest first.
+pub(crate) trait Sizes {
+    /// Of each.
+    fn each(&self) -> impl Iterator<Item = usize>;
+
+    /// As many of the first ones as the bounds allow, at least one if there is one: how many, and their bytes.
+    fn within(&self, messages_max: usize, bytes_max: usize) -> (usize, usize) {
+        let mut within = (0, 0usize);
+        for size in self.each().take(messages_max) {
+            let bytes = within.1.saturating_add(size);
+            if within.0 > 0 && bytes > bytes_max {
+                break;
+            }
+            within = (within.0 + 1, bytes);
+        }
+        within
+    }
+}
+
+impl<I: Iterator<Item = usize> + Clone> Sizes for I {
+    fn each(&self) -> impl Iterator<Item = usize> {
+        self.clone()
+    }
+}
+
 fn dot(a: &[f64; TERMS], b: &[f64; TERMS]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]
 }
@@ -161,23 +186,15 @@ impl CostModel {
     /// the bounds alone hold.
     pub(crate) fn fit(
         &self,
-        sizes: impl Iterator<Item = usize> + Clone,
+        sizes: &impl Sizes,
         messages_max: usize,
         bytes_max: usize,
         left: Duration,
         budget: Duration,
         call_max: Option<Duration>,
     ) -> (usize, usize) {
-        let mut bounded = (0, 0usize);
-        let mut first = 0;
-        for size in sizes.clone().take(messages_max.min(self.best_size())) {
-            let bytes = bounded.1.saturating_add(size);
-            if bounded.0 > 0 && bytes > bytes_max {
-                break;
-            }
-            first = if bounded.0 == 0 { size } else { first };
-            bounded = (bounded.0 + 1, bytes);
-        }
+        let bounded = sizes.within(messages_max.min(self.best_size()), bytes_max);
+        let first = sizes.each().next().unwrap_or_default();
         let within = nanos(left) / self.guard;
         let cut = self.mean(1, first) <= within;
         let ample = self.ample(budget, call_max);
@@ -187,7 +204,7 @@ impl CostModel {
         if all <= ample && !guessed && (!cut || all <= within) {
             return bounded;
         }
-        self.cut(sizes.take(bounded.0), within, cut, ample)
+        self.cut(sizes.each().take(bounded.0), within, cut, ample)
     }
 
     /// As many of these as can be done within the time left of the oldest, in ns; where `cut` is false, or comes to be, as are
@@ -434,7 +451,7 @@ mod tests {
     fn fit(model: &CostModel, waiting: usize, left: Duration) -> usize {
         model
             .fit(
-                std::iter::repeat_n(0, waiting),
+                &std::iter::repeat_n(0, waiting),
                 1_024,
                 1 << 20,
                 left,
@@ -591,7 +608,7 @@ mod tests {
         let bounded = |messages, bytes, call_max| {
             model
                 .fit(
-                    [6, 6, 6].into_iter(),
+                    &[6, 6, 6].into_iter(),
                     messages,
                     bytes,
                     BUDGET,
@@ -675,7 +692,7 @@ mod tests {
                 );
                 for left in times {
                     let fits: (usize, usize) = model.fit(
-                        [0, 7, usize::MAX, 9].into_iter(),
+                        &[0, 7, usize::MAX, 9].into_iter(),
                         3,
                         1 << 20,
                         left,

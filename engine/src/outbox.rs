@@ -4,7 +4,7 @@
 //! be held so and is outside: it goes out at once, whatever becomes of the call. Owns the held effects and their bounds; does
 //! not know which broker takes them. All sends of a call lie in one buffer: one allocation a call, however many messages.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::message::{Format, Layout, Message, MessageError, PAYLOAD_BYTES_MAX, Span, put_header};
@@ -238,13 +238,14 @@ impl Outbox {
     }
 
     /// Hands the held sends over, in the order in which the guest made them.
-    pub(crate) fn release(&mut self, mut sink: impl FnMut(Message)) {
-        if self.sends.is_empty() {
-            return;
-        }
-        let frames = self.frames.split().freeze();
-        for layout in self.sends.drain(..) {
-            sink(Message::from_frame(frames.clone(), layout));
+    pub(crate) fn release(&mut self) -> Released<'_> {
+        let frames = match self.sends.is_empty() {
+            true => Bytes::new(),
+            false => self.frames.split().freeze(),
+        };
+        Released {
+            frames,
+            layouts: self.sends.drain(..),
         }
     }
 
@@ -255,6 +256,45 @@ impl Outbox {
         self.runs.clear();
         self.marks.clear();
         self.update = None;
+    }
+}
+
+/// Sends that are released, in the order in which the guest made them.
+#[derive(Debug)]
+pub(crate) struct Released<'a> {
+    frames: Bytes,
+    layouts: std::vec::Drain<'a, Layout>,
+}
+
+#[allow(dead_code, reason = "the simulator's broker looks at each")]
+impl Released<'_> {
+    /// The subject of the next one.
+    pub(crate) fn subject(&self) -> Option<&[u8]> {
+        let next = self.layouts.as_slice().first()?;
+        Some(next.subject.of(&self.frames))
+    }
+
+    /// How many from the next one on have its subject.
+    pub(crate) fn same(&self) -> usize {
+        let layouts = self.layouts.as_slice();
+        let first = self.subject();
+        let same = |layout: &&Layout| Some(layout.subject.of(&self.frames)) == first;
+        layouts.iter().take_while(same).count()
+    }
+
+    /// Leaves out the next ones, which nobody is to get.
+    pub(crate) fn leave_out(&mut self, count: usize) {
+        self.layouts.by_ref().take(count).for_each(drop);
+    }
+}
+
+impl Iterator for Released<'_> {
+    type Item = Message;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message> {
+        let layout = self.layouts.next()?;
+        Some(Message::from_frame(self.frames.clone(), layout))
     }
 }
 
@@ -352,7 +392,10 @@ mod tests {
 
     fn released(o: &mut Outbox) -> Vec<(String, Vec<u8>)> {
         let mut out = Vec::new();
-        o.release(|m| out.push((m.subject().to_owned(), m.payload().to_vec())));
+        out.extend(
+            o.release()
+                .map(|m| (m.subject().to_owned(), m.payload().to_vec())),
+        );
         out
     }
 
@@ -365,7 +408,7 @@ mod tests {
         draft.header("k", "v").unwrap();
         draft.payload(b"data", Format::Http).unwrap();
         let mut got = Vec::new();
-        o.release(|m| got.push(m));
+        got.extend(o.release());
         let m = &got[1];
         assert_eq!(
             (m.subject(), m.reply_to(), m.payload()),
@@ -375,6 +418,23 @@ mod tests {
             (m.headers().collect::<Vec<_>>(), m.format()),
             (vec![("k", "v")], Format::Http)
         );
+    }
+
+    #[test]
+    fn what_has_one_subject_can_be_left_out_in_one_step() {
+        let mut o = outbox(8, 1_000);
+        for (subject, payload) in [("a", b"1"), ("a", b"2"), ("b", b"3"), ("a", b"4")] {
+            send(&mut o, subject, payload).unwrap();
+        }
+        let mut sends = o.release();
+        assert_eq!((sends.subject(), sends.same()), (Some(&b"a"[..]), 2));
+        sends.leave_out(2);
+        assert_eq!((sends.subject(), sends.same()), (Some(&b"b"[..]), 1));
+        assert_eq!(sends.next().unwrap().payload(), b"3");
+        assert_eq!(sends.next().unwrap().payload(), b"4");
+        assert_eq!((sends.subject(), sends.same()), (None, 0));
+        drop(sends);
+        assert_eq!(o.len(), 0);
     }
 
     #[test]

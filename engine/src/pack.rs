@@ -167,11 +167,43 @@ impl Pack {
         self.rows().iter().map(size)
     }
 
+    /// As many of its first messages as these bounds allow, but at least so many: how many, and their bytes.
+    pub(crate) fn within(
+        &self,
+        least: usize,
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> (usize, usize) {
+        let (rows, start) = (self.rows(), self.start());
+        let end = |row: &Row| (row[0] + row[1] + row[2] + row[3] + row[4] - start) as usize;
+        let most = rows.len().min(messages_max);
+        let count = match rows[..most].last() {
+            Some(last) if end(last) > bytes_max => {
+                rows[..most].partition_point(|row| end(row) <= bytes_max)
+            }
+            _ => most,
+        };
+        let count = count.max(least.min(most));
+        (count, rows[..count].last().map_or(0, end))
+    }
+
     /// Whether the reply to the message at a place goes to this subject.
     pub(crate) fn asks_on(&self, place: usize, subject: &str) -> bool {
         let [start, before, reply_to, ..] = self.rows()[place];
         let from = (start + before) as usize;
         reply_to > 0 && &self.frame[from..from + reply_to as usize] == subject.as_bytes()
+    }
+
+    /// Copies its messages out of the buffer of the pack that it is a part of, if more than half of that is others'.
+    pub(crate) fn detach(&mut self) {
+        if self.frame.len() <= 2 * self.bytes() {
+            return;
+        }
+        let start = self.start();
+        let from_start = |row: &Row| [row[0] - start, row[1], row[2], row[3], row[4], row[5]];
+        let rows: Arc<[Row]> = self.rows().iter().map(from_start).collect();
+        (self.frame, self.range) = (Bytes::copy_from_slice(self.arena()), 0..rows.len());
+        self.rows = rows;
     }
 
     /// Takes its first messages out, as a pack of their own.
@@ -398,6 +430,30 @@ mod tests {
         let one = Message::new("a", b"").unwrap();
         assert_eq!(builder.push_message(&one), Err(PackError::Full));
         assert_eq!(builder.build().bytes(), PACK_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_small_part_of_a_pack_is_copied_out_of_it_and_a_large_one_is_not() {
+        let mut builder = Pack::builder("a").unwrap();
+        for n in 0..8u8 {
+            builder.push(&[], &[n; 9]).unwrap();
+        }
+        let whole = builder.build();
+        for (skip, count, kept) in [(0, 4, 80), (4, 4, 80), (1, 3, 30), (5, 3, 30), (0, 8, 80)] {
+            let mut rest = whole.clone();
+            rest.split_to(skip);
+            let part = rest.split_to(count);
+            let mut alone = part.clone();
+            alone.detach();
+            assert_eq!(alone.frame.len(), kept);
+            let all = |pack: &Pack| {
+                pack.messages()
+                    .map(|m| (m.id, parts(&m)))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(all(&alone), all(&part));
+            assert_eq!(alone.bytes(), part.bytes());
+        }
     }
 
     #[test]

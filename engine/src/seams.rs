@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outbox::{GuestConfiguration, Outbox, Released};
 use crate::outcome::{Fault, Outcome};
 use crate::pack::Pack;
 use crate::slice::Way;
@@ -58,6 +58,23 @@ pub(crate) trait Transport {
     }
     /// Takes a released send of this handler's guest, and says whether it will report on it.
     fn send(&mut self, from: HandlerId, message: Message, id: SendId, now: Instant) -> Sent;
+    /// Takes the sends of a release, in their order, and tells of each that is not done at once.
+    fn send_all(
+        &mut self,
+        from: HandlerId,
+        sends: Released<'_>,
+        release: u64,
+        now: Instant,
+        mut tell: impl FnMut(u32, Sent),
+    ) {
+        for (message, index) in sends.zip(0..) {
+            let id = SendId { release, index };
+            match self.send(from, message, id, now) {
+                Sent::Done => {}
+                sent => tell(index, sent),
+            }
+        }
+    }
     /// Whether a dead letter is small enough to be taken, as far as can be known.
     fn has_room_for(&mut self, _from: HandlerId, _letter: &Message) -> bool {
         true

@@ -144,16 +144,14 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         let release = self.releases.next_id();
         let runs = outbox.take_runs();
         let mut shares = Shares::new(if joint { Vec::new() } else { runs });
-        let (mut pending, mut index) = (Pending::default(), 0);
-        outbox.release(|message| {
-            let send = SendId { release, index };
-            match self.transport.send(id, message, send, at) {
-                Sent::Done => {}
-                Sent::Pending => pending.add(index),
-                Sent::Refused(why) => shares.fail(index, Unsent::Refused(why)),
-            }
-            index += 1;
-        });
+        let mut pending = Pending::default();
+        let tell = |index, sent| match sent {
+            Sent::Done => {}
+            Sent::Pending => pending.add(index),
+            Sent::Refused(why) => shares.fail(index, Unsent::Refused(why)),
+        };
+        let sends = outbox.release();
+        self.transport.send_all(id, sends, release, at, tell);
         if let Some(update) = outbox.take_update() {
             self.transport.update(id, update);
         }

@@ -102,10 +102,10 @@ fn released(arena: &[u8], index: &[u32], messages: usize) -> Option<Vec<(u32, Me
     }
     outbox.overflowed().is_none().then_some(())?;
     let (runs, mut sent) = (outbox.take_runs(), Vec::new());
-    outbox.release(|message| {
+    for message in outbox.release() {
         let run = runs.iter().find(|run| run.until as usize > sent.len());
         sent.push((run.expect("each is for an input").input, message));
-    });
+    }
     assert!(sent.len() <= BOUND.messages_max && sent.is_sorted_by_key(|(input, _)| *input));
     let bytes: usize = sent.iter().map(|(_, m)| m.bytes()).sum();
     assert!(bytes <= arena.len() && bytes <= BOUND.bytes_max);

@@ -13,7 +13,7 @@ use crate::config::Spread;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
-use crate::outbox::GuestConfiguration;
+use crate::outbox::{GuestConfiguration, Released};
 use crate::outcome::Outcome;
 use crate::pack::Pack;
 use crate::seams::{Arrival, Transport};
@@ -236,6 +236,12 @@ impl MemoryTransport {
         taken
     }
 
+    /// Whether anybody listens on a subject.
+    fn is_heard(&mut self, subject: &str) -> bool {
+        let route = self.last.find(&self.broker.routes, subject);
+        !(route.handlers.is_empty() && route.subscriptions.is_empty())
+    }
+
     /// The shard that handles what this one sends to a subject.
     fn shard_for(&self, subject: &str) -> usize {
         match self.broker.spread {
@@ -369,6 +375,30 @@ impl Transport for MemoryTransport {
     fn send(&mut self, _: HandlerId, message: Message, _: SendId, now: Instant) -> Sent {
         self.route(message, now);
         Sent::Done
+    }
+
+    /// What has one subject is routed once; what nobody listens for is only counted.
+    fn send_all(
+        &mut self,
+        _: HandlerId,
+        mut sends: Released<'_>,
+        _: u64,
+        now: Instant,
+        _: impl FnMut(u32, Sent),
+    ) {
+        while let Some(subject) = sends.subject() {
+            let subject = std::str::from_utf8(subject).unwrap_or_default();
+            let same = sends.same();
+            match subject.starts_with(INBOX) || self.is_heard(subject) {
+                true => sends.by_ref().take(same).for_each(|message| {
+                    self.route(message, now);
+                }),
+                false => {
+                    self.unrouted += same as u64;
+                    sends.leave_out(same);
+                }
+            }
+        }
     }
 
     fn send_letter(&mut self, _: HandlerId, message: Message, _: SendId, now: Instant) -> Sent {

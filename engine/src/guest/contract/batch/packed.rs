@@ -142,6 +142,7 @@ fn mark(outcome: u32) -> Option<Option<Mark>> {
     }
 }
 
+#[cold]
 fn nonsense<T>(what: String) -> Result<T, Fault> {
     Err(Fault::new(
         FaultKind::Host,
@@ -197,44 +198,42 @@ impl<'a, R: Rights> Reader<'a, R> {
                 "a send that begins at {start}, before the one before ends, at {end}"
             ));
         }
-        self.message = message;
-        self.end = start;
-        let layout = Layout {
-            subject: self.span(subject)?,
-            reply_to: self.span(reply_to)?,
-            headers: self.span(headers)?,
-            payload: self.span(payload)?,
-            format: Format::Raw,
-        };
-        let part = |at: usize, len: u32| &self.arena[at..at + len as usize];
-        let (reply_at, payload_at) = (start + subject as usize, self.end - payload as usize);
-        let headers_at = payload_at - headers as usize;
-        let (subject, headers) = (part(start, subject), part(headers_at, headers));
-        let reply_to = part(reply_at, reply_to);
+        let mut at = start;
+        let ends = [subject, reply_to, headers, payload].map(|len| {
+            at += len as usize;
+            at
+        });
+        if ends[3] > self.arena.len() {
+            return self.outside(start, ends[3]);
+        }
+        let part = |from: usize, end: usize| &self.arena[from..end];
+        let subject = part(start, ends[0]);
+        let (reply_to, headers) = (part(ends[0], ends[1]), part(ends[1], ends[2]));
         self.check(message as usize, subject, reply_to, headers)?;
         if payload as usize > PAYLOAD_BYTES_MAX {
             return nonsense(format!(
                 "a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"
             ));
         }
+        let base = self.base;
+        let span = |from: usize, end: usize| Span::since(from - base, end - base);
+        (self.message, self.end) = (message, ends[3]);
         (self.subject, self.headers) = (subject, headers);
-        Ok(layout)
+        Ok(Layout {
+            subject: span(start, ends[0]),
+            reply_to: span(ends[0], ends[1]),
+            headers: span(ends[1], ends[2]),
+            payload: span(ends[2], ends[3]),
+            format: Format::Raw,
+        })
     }
 
-    /// The next part of a send, of this length.
-    fn span(&mut self, len: u32) -> Result<Span, Fault> {
-        let from = self.end;
-        let end = from
-            .checked_add(len as usize)
-            .filter(|end| *end <= self.arena.len());
-        let Some(end) = end else {
-            let bytes = self.arena.len();
-            return nonsense(format!(
-                "a send of which a part, {len} bytes at {from}, is not in its {bytes} bytes"
-            ));
-        };
-        self.end = end;
-        Ok(Span::since(from - self.base, end - self.base))
+    #[cold]
+    fn outside<T>(&self, start: usize, end: usize) -> Result<T, Fault> {
+        let bytes = self.arena.len();
+        nonsense(format!(
+            "a send from {start} to {end}, which is not in its {bytes} bytes"
+        ))
     }
 
     fn check(
@@ -252,7 +251,10 @@ impl<'a, R: Rights> Reader<'a, R> {
             let allowed = self.rights.reply_to(message, text(reply_to)?);
             allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
         }
-        match fault_of_headers(headers).filter(|_| headers != self.headers) {
+        if headers == self.headers {
+            return Ok(());
+        }
+        match fault_of_headers(headers) {
             Some(why) => nonsense(format!("bad headers: {why}")),
             None => Ok(()),
         }
@@ -309,10 +311,10 @@ mod tests {
         }
         let runs = outbox.take_runs();
         let mut got = Vec::new();
-        outbox.release(|message| {
+        for message in outbox.release() {
             let run = runs.iter().find(|run| run.until as usize > got.len());
             got.push((run.expect("each is for an input").input, message));
-        });
+        }
         Ok(got)
     }
 
