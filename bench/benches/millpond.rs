@@ -37,48 +37,6 @@ fn main() -> wasmtime::Result<()> {
         println!("{}", nats::report(words)?);
         return Ok(());
     }
-    if let Some(("probe", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        let guest = Guest::BATCH
-            .into_iter()
-            .chain(Guest::ALL)
-            .find(|g| g.name() == words[0])
-            .expect("guest");
-        let batch: usize = words[1].parse().expect("batch");
-        let reset = ResetMode::ALL
-            .into_iter()
-            .find(|r| Allocator::Ours(*r).is_available())
-            .expect("r");
-        let reset = resets_by_speed()?.first().map_or(reset, |r| r.0);
-        let mut engine = LoadedEngine::new(guest, reset, batch)?;
-        let n: u64 = words[2].parse().expect("n");
-        engine.run(n / 10)?;
-        let mut v: Vec<f64> = Vec::new();
-        for _ in 0..9 {
-            match engine.run(n) {
-                Ok(run) => v.push(1e9 / run.rate_on_core()),
-                Err(e) => println!("{e}"),
-            }
-        }
-        v.sort_by(f64::total_cmp);
-        println!(
-            "{} {batch}: ns on core {:.1} ({:.1}, {:.1})",
-            words[0],
-            v[v.len() / 2],
-            v[0],
-            v[v.len() - 1]
-        );
-        let mut raw = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
-        go(Place::Shard)?;
-        let mut v: Vec<f64> = (0..5)
-            .map(|_| {
-                raw.run_for(Duration::from_millis(200))
-                    .map(|r| 1e9 / r.rate_on_core())
-            })
-            .collect::<wasmtime::Result<_>>()?;
-        v.sort_by(f64::total_cmp);
-        println!("   raw {:.1}", v[2]);
-        return Ok(());
-    }
     if arguments == ["load"] {
         print!("{}", load_report()?);
         return Ok(());
