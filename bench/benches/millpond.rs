@@ -1,8 +1,9 @@
-//! `cargo bench -p millpond-bench`: the raw Wasmtime loop and the engine, then one table with their ratios.
+//! `cargo bench`: the engine beside what it is made of and what it is chosen instead of.
 //!
-//! What is compared, and the bias, is in the library's documentation. Arguments are criterion's: a filter measures only the
-//! benches whose names contain it and leaves the table out; `-- report` measures only the table,
-//! `-- load` only what a load takes, `-- nats [echo|plain|consume] [SIDE]` only what is beside a NATS server.
+//! What is compared, and the bias, is in the library's documentation. Without arguments all is measured, and one table of all rows and
+//! the goals come last. `-- PART...` measures parts, by their names in [`PARTS`]; `-- nats [echo|plain|consume] [SIDE]` a part of what is
+//! beside a NATS server. Other arguments are criterion's: a filter measures only its benches whose names contain it. With `--record` the rows are
+//! kept under `bench/record/`.
 
 use std::time::Duration;
 
@@ -11,48 +12,115 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput
 use millpond::ResetMode;
 use millpond_bench::cores::{Place, go};
 use millpond_bench::engine::LoadedEngine;
+use millpond_bench::goals;
+use millpond_bench::groups;
 use millpond_bench::guest::Guest;
 use millpond_bench::load::load_report;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
+use millpond_bench::notes;
 use millpond_bench::raw::{Allocator, RawLoop};
+use millpond_bench::record::{Facts, Record, records};
 use millpond_bench::report::{BATCHES, report, resets_by_speed};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Keeps the rows.
+const RECORD: &str = "--record";
 /// Least calls of one sample of the engine: the load has to be sustained.
 const ENGINE_CALLS_MIN: u64 = 2_000;
 
+/// A part that can be asked for by its name.
+type Part = (&'static str, fn() -> wasmtime::Result<()>);
+
+/// Those that are all measured when nothing is asked for, in this order, after criterion's.
+const PARTS: [Part; 12] = [
+    ("report", || print_all(&report()?)),
+    ("load", || print_all(&load_report()?)),
+    ("instantiate", groups::instantiate::measure),
+    ("call", || groups::call::measure(resets_by_speed()?[0].0)),
+    ("hop", groups::hop::idle),
+    ("scaling", groups::scaling::measure),
+    ("handlers", groups::process::handlers),
+    ("cold", groups::process::cold_start),
+    ("system-calls", groups::system_calls::measure),
+    ("latency", || {
+        groups::hop::steady().and_then(|()| nats::latency())
+    }),
+    ("taken", nats::taken_to_settled),
+    ("nats", || print_all(&nats::report(&[])?)),
+];
+
 fn main() -> wasmtime::Result<()> {
-    let arguments: Vec<String> = std::env::args()
+    let mut arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
-    if let Some((ROLE, role)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        return play(role);
+    match arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
+        Some((ROLE, role)) => return play(role),
+        Some((groups::role::ROLE, role)) => return groups::role::play(role),
+        _ => {}
     }
+    let facts = Facts::here(&arguments);
+    let said = arguments.len();
+    arguments.retain(|argument| argument != RECORD);
+    let keeps = arguments.len() < said;
     go(Place::Anywhere)?;
+    measure(&arguments)?;
+    let rows = notes::take();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    println!(
+        "\nall that was measured: medians (least, most) of rounds in turn; ratios are of the same round"
+    );
+    rows.iter().for_each(|row| print!("{}", notes::line(row)));
+    println!("\ngoals\n{}", goals::table(&goals::judge(&rows)));
+    if keeps {
+        let folder = Record { facts, rows }.write(&records())?;
+        println!(
+            "kept in {}; draw it: python3 bench/plots.py {0}",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Measures what the arguments name.
+fn measure(arguments: &[String]) -> wasmtime::Result<()> {
     if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        println!("{}", nats::report(words)?);
-        return Ok(());
+        return print_all(&nats::report(words)?);
     }
-    if arguments == ["load"] {
-        print!("{}", load_report()?);
-        return Ok(());
+    let named = |name: &str| PARTS.iter().find(|part| part.0 == name);
+    if let Some(parts) = arguments
+        .iter()
+        .map(|a| named(a))
+        .collect::<Option<Vec<_>>>()
+    {
+        let parts = if parts.is_empty() {
+            PARTS.iter().collect()
+        } else {
+            parts
+        };
+        if arguments.is_empty() {
+            criterion_benches(Criterion::default())?;
+        }
+        return parts.into_iter().try_for_each(|(_, measure)| measure());
     }
-    if arguments != ["report"] {
-        let mut criterion = Criterion::default().configure_from_args();
-        raw(&mut criterion)?;
-        engine(&mut criterion, resets_by_speed()?[0].0)?;
-        criterion.final_summary();
-    }
-    if arguments.is_empty() || arguments == ["report"] {
-        println!("{}{}", report()?, load_report()?);
-    }
-    if arguments.is_empty() {
-        println!("{}", nats::report(&[])?);
-    }
+    criterion_benches(Criterion::default().configure_from_args())
+}
+
+fn print_all(text: &str) -> wasmtime::Result<()> {
+    println!("{text}");
+    Ok(())
+}
+
+/// The groups whose arguments are criterion's.
+fn criterion_benches(mut criterion: Criterion) -> wasmtime::Result<()> {
+    raw(&mut criterion)?;
+    engine(&mut criterion, resets_by_speed()?[0].0)?;
+    criterion.final_summary();
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The clocks of the benches: the wall's, and what a thread has had of its core.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use wasmtime::Result;
 use wasmtime::error::Context as _;
@@ -14,6 +14,16 @@ use wasmtime::error::Context as _;
 )]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The world's time, for the date of a record.
+#[must_use]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a bench is a shell: it reads the clock, here alone"
+)]
+pub fn today() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Time that a thread has run on a core, kept by the kernel: unlike the wall's, it leaves out what other processes took. From

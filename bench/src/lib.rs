@@ -22,11 +22,15 @@
 pub mod clock;
 pub mod cores;
 pub mod engine;
+pub mod goals;
+pub mod groups;
 pub mod guest;
 pub mod instructions;
 pub mod load;
 pub mod nats;
+pub mod notes;
 pub mod raw;
+pub mod record;
 pub mod report;
 pub mod single;
 pub mod warm;

@@ -10,6 +10,7 @@ use wasmtime::error::Context as _;
 use crate::cores::{Place, go};
 use crate::engine::LoadedEngine;
 use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
+use crate::notes::note;
 use crate::raw::{Allocator, RawLoop, Run};
 use crate::single::{RawSingle, Single};
 
@@ -172,6 +173,28 @@ fn row(name: &str, batch: usize, rounds: &[Round]) -> Result<String> {
     let of = |f: &dyn Fn(&Round) -> f64| sorted(rounds.iter().map(f).collect());
     let middle = |values: Vec<f64>| values[ROUNDS / 2];
     let (ratios, on_core) = (of(&Round::ratio), of(&Round::ratio_on_core));
+    let case = |what: &str| format!("{name}, {batch} a call: {what}");
+    let nanos = |f: fn(&Round) -> Run| rounds.iter().map(move |r| 1e9 / f(r).rate_on_core());
+    let ratio = rounds.iter().map(Round::ratio_on_core);
+    let group = "engine÷raw";
+    note(
+        group,
+        case("raw"),
+        "ns on core",
+        nanos(|r| r.raw).collect::<Vec<_>>(),
+    );
+    note(
+        group,
+        case("engine"),
+        "ns on core",
+        nanos(|r| r.engine).collect::<Vec<_>>(),
+    );
+    note(
+        group,
+        case("ratio"),
+        "of rates on core",
+        ratio.collect::<Vec<_>>(),
+    );
     let mut out = String::new();
     writeln!(
         out,

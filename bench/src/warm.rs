@@ -67,7 +67,7 @@ impl Row {
         format!("contract-{}-batch-{}", self.contract, self.batch)
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         let prebuilt = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt");
         PathBuf::from(prebuilt).join(format!("{}.wasm", self.guest))
     }
@@ -95,6 +95,18 @@ impl WarmEngine {
     /// # Errors
     /// It does not start, or a call failed.
     pub fn new(row: Row, reset: ResetMode) -> Result<Self> {
+        Self::start(row, Some(reset))
+    }
+
+    /// The same, with memory reset as the engine chooses here.
+    ///
+    /// # Errors
+    /// As [`WarmEngine::new`].
+    pub fn as_chosen(row: Row) -> Result<Self> {
+        Self::start(row, None)
+    }
+
+    fn start(row: Row, reset: Option<ResetMode>) -> Result<Self> {
         let limits = HandlerLimits {
             batch_messages_max: row.batch,
             latency_budget: LONG,
@@ -116,7 +128,7 @@ impl WarmEngine {
         let mut config = EngineConfig::new()
             .shards(1)
             .handler(handler.grants(Grants::all()));
-        config.reset = Some(reset);
+        config.reset = reset;
         config.pin = false;
         config.limits.tick = TICK;
         config.limits.time_slice = TICK;
@@ -139,12 +151,30 @@ impl WarmEngine {
     /// # Errors
     /// A message was not handled, a call failed or was not full.
     pub fn calls(&self, calls: usize) -> Result<()> {
+        self.calls_in_steps(calls, STEP)
+    }
+
+    /// The same with all messages published in one step, so that the shard never rests.
+    ///
+    /// # Errors
+    /// As [`WarmEngine::calls`].
+    pub fn in_one_step(&self, calls: usize) -> Result<()> {
+        self.calls_in_steps(calls, MESSAGES_MAX)
+    }
+
+    /// How memory is reset.
+    #[must_use]
+    pub fn reset(&self) -> &'static str {
+        self.engine.stats().reset
+    }
+
+    fn calls_in_steps(&self, calls: usize, most: usize) -> Result<()> {
         let before = self.handler();
         let count = calls * self.row.batch;
         ensure!(count <= MESSAGES_MAX, "{count} messages don't fit");
         let mut left = self.row.messages(count)?;
         while !left.is_empty() {
-            let step = left.drain(..left.len().min(STEP)).collect();
+            let step = left.drain(..left.len().min(most)).collect();
             self.publish(step)?;
         }
         let after = self.handler();

@@ -11,9 +11,11 @@ mod consume;
 mod echo;
 mod load;
 mod native;
+mod open;
 mod ours;
 pub mod role;
 mod table;
+mod taken;
 mod wire;
 
 use std::fmt::Write as _;
@@ -22,7 +24,10 @@ use std::time::Duration;
 use millpond_tests::nats::Settings;
 use wasmtime::Result;
 
-use self::table::{Goal, cpu, goals, rate, table};
+pub use self::open::latency;
+pub use self::taken::taken_to_settled;
+
+use self::table::{Goal, cpu, goals, noted, rate, table};
 use crate::cores::{Place, go};
 use crate::guest::{Guest, PAYLOAD_BYTES};
 use crate::raw::{Allocator, RawLoop};
@@ -128,6 +133,7 @@ pub fn report(words: &[String]) -> Result<String> {
             echo::ROUNDS
         )?;
         out += &table(&sides);
+        noted(&format!("nats {part}"), &sides);
         out += &goals(&sides, &ECHO_GOALS);
         let own: &[_] = if part == "echo" { &OWN } else { &OWN[..1] };
         out += &floor(Guest::Echo, own)?;
@@ -142,6 +148,7 @@ pub fn report(words: &[String]) -> Result<String> {
             consume::ROUNDS
         )?;
         out += &table(&sides);
+        noted("nats consume", &sides);
         out += &goals(&sides, &CONSUME_GOALS);
         out += &floor(Guest::Counter, &[])?;
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::notes::{note, spread};
+
 /// One side's rounds.
 pub(super) struct Side {
     pub(super) name: String,
@@ -81,6 +83,25 @@ pub(super) fn table(sides: &[Side]) -> String {
     out
 }
 
+/// Keeps each side's rounds as rows of the run.
+pub(super) fn noted(group: &str, sides: &[Side]) {
+    for side in sides {
+        let of = |f: fn(&Measured) -> f64| side.rounds.iter().map(f).collect::<Vec<_>>();
+        note(
+            group,
+            format!("{}: CPU", side.name),
+            "ns a message",
+            of(|m| m.cpu),
+        );
+        note(
+            group,
+            format!("{}: rate", side.name),
+            "messages/s",
+            of(|m| m.rate),
+        );
+    }
+}
+
 /// Each goal, and one row of ours that all goals of its kind are judged by: the one that costs least CPU.
 pub(super) fn goals(sides: &[Side], goals: &[Goal]) -> String {
     let mut out = String::new();
@@ -116,13 +137,4 @@ pub(super) fn goals(sides: &[Side], goals: &[Goal]) -> String {
         );
     }
     out
-}
-
-/// Least, median, most.
-fn spread(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => [f64::NAN; 3],
-        n => [values[0], values[n / 2], values[n - 1]],
-    }
 }

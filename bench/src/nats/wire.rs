@@ -4,9 +4,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use memchr::memchr;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
@@ -97,6 +100,16 @@ impl Wire {
         ensure!(bytes > 0, "the server has closed the connection");
         self.end += bytes;
         Ok(())
+    }
+
+    /// Reads once if anything comes within this time. Whether it did.
+    pub(super) fn fill_within(&mut self, time: Duration) -> Result<bool> {
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        if ppoll(&mut fds, Some(TimeSpec::from_duration(time)), None)? == 0 {
+            return Ok(false);
+        }
+        self.fill()?;
+        Ok(true)
     }
 
     /// Takes every message that has been read whole; `take` may add to what is to be sent.

@@ -1,0 +1,175 @@
+//! The way of one message through an idle engine, and of many at a steady rate: from when it should have been published to its settlement.
+//!
+//! The latencies are the engine's own, which count from the time that a message carries: here the time at which it was to be published,
+//! so that a publisher or an engine that stalls is not hidden.
+
+use std::time::{Duration, Instant};
+
+use millpond::{
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Refusal, Stats,
+};
+use wasmtime::error::Context as _;
+use wasmtime::{Result, bail, ensure};
+
+use crate::clock;
+use crate::cores::{Place, go};
+use crate::guest::{Guest, PAYLOAD_BYTES};
+use crate::notes::{note, spread};
+
+const ROUNDS: usize = 3;
+/// Messages to an idle engine, and how long it rests between two.
+const IDLE_MESSAGES: u64 = 2_000;
+const IDLE_REST: Duration = Duration::from_micros(200);
+/// Messages that tell what the engine can do, published as fast as it takes them.
+const FLOOD_MESSAGES: u64 = 150_000;
+/// How long a steady rate is kept.
+const STEADY: Duration = Duration::from_millis(700);
+/// Parts of that, in percent.
+const LEVELS: [u32; 3] = [10, 50, 80];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One message at a time, with ready instances and without.
+///
+/// # Errors
+/// A message was lost, or a call failed.
+pub fn idle() -> Result<()> {
+    for (ready, name) in [(2, "from the pond"), (0, "without the pond")] {
+        let mut p50 = Vec::new();
+        for _ in 0..ROUNDS {
+            let engine = start(ready)?;
+            go(Place::Publisher)?;
+            for _ in 0..IDLE_MESSAGES {
+                publish(&engine, clock::now())?;
+                while engine.stats().in_flight > 0 {
+                    std::hint::spin_loop();
+                }
+                std::thread::park_timeout(IDLE_REST);
+            }
+            let stats = settled(&engine, IDLE_MESSAGES)?;
+            p50.push(micros(stats.latency.quantile(0.5)));
+        }
+        note(
+            "dispatch hop",
+            format!("echo, idle shard, {name}: p50"),
+            "µs, publish to settled",
+            p50,
+        );
+    }
+    Ok(())
+}
+
+/// At a tenth, half and four fifths of what the engine can do.
+///
+/// # Errors
+/// As [`idle`].
+pub fn steady() -> Result<()> {
+    let capacity = (0..ROUNDS)
+        .map(|_| capacity())
+        .collect::<Result<Vec<_>>>()?;
+    let median = spread(capacity.clone())[1];
+    note(
+        "latency",
+        "capacity, echo, 64 a call at most",
+        "messages/s",
+        capacity,
+    );
+    for percent in LEVELS {
+        let mut rows = [const { Vec::new() }; 3];
+        for _ in 0..ROUNDS {
+            let stats = at(median * f64::from(percent) / 100.0)?;
+            for (row, quantile) in rows.iter_mut().zip([0.5, 0.99, 0.999]) {
+                row.push(micros(stats.latency.quantile(quantile)));
+            }
+        }
+        for (row, name) in rows.into_iter().zip(["p50", "p99", "p99.9"]) {
+            note(
+                "latency",
+                format!("in process at {percent} %: {name}"),
+                "µs",
+                row,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What one publisher and one shard do together, as fast as the shard takes it.
+fn capacity() -> Result<f64> {
+    let engine = start(2)?;
+    go(Place::Publisher)?;
+    let begun = clock::now();
+    for _ in 0..FLOOD_MESSAGES {
+        publish(&engine, clock::now())?;
+    }
+    settled(&engine, FLOOD_MESSAGES)?;
+    Ok(FLOOD_MESSAGES as f64 / (clock::now() - begun).as_secs_f64())
+}
+
+/// So many messages a second, each at its time.
+fn at(rate: f64) -> Result<Stats> {
+    let engine = start(2)?;
+    go(Place::Publisher)?;
+    let count = (rate * STEADY.as_secs_f64()) as u64;
+    let begun = clock::now();
+    for number in 0..count {
+        let intended = begun + Duration::from_secs_f64(number as f64 / rate);
+        while clock::now() < intended {
+            std::hint::spin_loop();
+        }
+        publish(&engine, intended)?;
+    }
+    settled(&engine, count)
+}
+
+fn start(ready: usize) -> Result<Engine> {
+    go(Place::Anywhere)?;
+    let guest = Guest::Echo;
+    let limits = HandlerLimits {
+        ready_instances_max: ready,
+        deadline: PATIENCE,
+        wall_deadline: PATIENCE,
+        ..HandlerLimits::default()
+    };
+    let handler = HandlerConfig::file(guest.name(), guest.path()).limits(limits);
+    let config = EngineConfig::new().shards(1);
+    Ok(Engine::start(
+        config.handler(handler.grants(Grants::all())),
+    )?)
+}
+
+/// Publishes a message that was to be published then, as often as it takes.
+fn publish(engine: &Engine, intended: Instant) -> Result<()> {
+    let builder = Message::builder(Guest::Echo.name()).arrived(intended);
+    let mut message = builder
+        .payload(&[b'x'; PAYLOAD_BYTES])
+        .context("building a message")?;
+    loop {
+        match engine.publish(message) {
+            Ok(_) => return Ok(()),
+            Err(refused) => match refused.reason {
+                Refusal::Full(_) => message = *refused.message,
+                why => bail!("publishing was refused: {why}"),
+            },
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// Waits until all is settled; the stats then. The engine is stopped.
+fn settled(engine: &Engine, messages: u64) -> Result<Stats> {
+    engine.drain(PATIENCE)?;
+    let stats = engine.stats();
+    let handler = &stats.handlers[0];
+    ensure!(
+        handler.acked == messages && handler.faults.is_empty(),
+        "of {messages} messages {} were handled; faults: {:?}",
+        handler.acked,
+        handler.faults
+    );
+    engine.stop();
+    Ok(stats)
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

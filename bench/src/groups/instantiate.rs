@@ -1,0 +1,148 @@
+//! Fresh instances, called once each: store, instance, call, drop; on one thread and on two, by allocator.
+//!
+//! The guest has an image of 64 KiB and touches 8 pages a call, so the reset of what was written is a good part of it. The two threads share
+//! one Wasmtime engine, each on a core of its own, as two shards do.
+
+use std::time::Duration;
+
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, WasmList,
+};
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result, Store, ensure};
+
+use super::touch;
+use crate::clock;
+use crate::cores::{Place, go};
+use crate::notes::note;
+use crate::raw::Allocator;
+
+/// Rounds of each, in turn.
+const ROUNDS: usize = 5;
+/// How long one takes.
+const ROUND: Duration = Duration::from_millis(150);
+/// Calls between two looks at the clock.
+const CALLS_A_LOOK: u64 = 32;
+
+/// What the guest gives back: nothing that is sent.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct Answer {
+    arena: WasmList<u8>,
+    index: WasmList<u32>,
+}
+
+/// The component in one allocator, ready to be instantiated.
+struct Touch {
+    engine: Engine,
+    pre: InstancePre<()>,
+    handle: ComponentExportIndex,
+}
+
+impl Touch {
+    fn new(allocator: Allocator, component: &[u8]) -> Result<Self> {
+        let engine = allocator.engine()?;
+        let component = Component::from_binary(&engine, component)?;
+        let export = |within, name| component.get_export_index(within, name);
+        let handler = export(None, "millpond:batch/handler@0.1.0").context("no interface")?;
+        let handle = export(Some(&handler), "handle").context("no function")?;
+        let pre = Linker::new(&engine).instantiate_pre(&component)?;
+        Ok(Self {
+            engine,
+            pre,
+            handle,
+        })
+    }
+
+    fn once(&self) -> Result<()> {
+        type Returned = (Result<Answer, String>,);
+        let mut store = Store::new(&self.engine, ());
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = self.pre.instantiate(&mut store)?;
+        let func = instance.get_typed_func::<(&[u8], &[u32]), Returned>(&mut store, self.handle)?;
+        let message: (&[u8], &[u32]) = (b"touchx", &[0, 5, 0, 0, 1, 0]);
+        let (answer,) = func.call(&mut store, message)?;
+        let answer = answer.map_err(|why| wasmtime::format_err!("the guest failed: {why}"))?;
+        ensure!(
+            answer.arena.len() + answer.index.len() == 0,
+            "another answer"
+        );
+        Ok(())
+    }
+
+    /// Instances a second on this thread.
+    fn run(&self, place: Place) -> Result<f64> {
+        go(place)?;
+        let (begun, mut calls) = (clock::now(), 0);
+        while calls % CALLS_A_LOOK != 0 || clock::now() - begun < ROUND {
+            self.once()?;
+            calls += 1;
+        }
+        Ok(calls as f64 / (clock::now() - begun).as_secs_f64())
+    }
+
+    /// Instances a second on so many threads together.
+    fn rate(&self, threads: usize) -> Result<f64> {
+        std::thread::scope(|scope| {
+            let second = (threads > 1).then(|| scope.spawn(|| self.run(Place::Publisher)));
+            let first = self.run(Place::Shard)?;
+            let second = second.map(|thread| thread.join().expect("a thread that measures"));
+            Ok(first + second.transpose()?.unwrap_or_default())
+        })
+    }
+}
+
+/// Measures all allocators that this machine has.
+///
+/// # Errors
+/// A call failed.
+pub fn measure() -> Result<()> {
+    let component = touch::component()?;
+    let mut sides = Vec::new();
+    for allocator in Allocator::ALL.into_iter().filter(|a| a.is_available()) {
+        sides.push((allocator, Touch::new(allocator, &component)?));
+    }
+    for threads in [1, 2] {
+        let mut rounds = vec![Vec::new(); sides.len()];
+        for round in 0..=ROUNDS {
+            for ((_, side), rates) in sides.iter().zip(&mut rounds) {
+                let rate = side.rate(threads)?;
+                // The first warms up.
+                if round > 0 {
+                    rates.push(rate);
+                }
+            }
+        }
+        let name = if threads == 1 {
+            "1 thread"
+        } else {
+            "2 threads"
+        };
+        let mut ours = Vec::new();
+        for ((allocator, _), rates) in sides.iter().zip(rounds) {
+            let case = format!("{}, {name}", allocator.name());
+            note("instantiate", case, "instances/s", rates.clone());
+            // The engine takes the first that the machine has.
+            if matches!(allocator, Allocator::Ours(_)) && ours.is_empty() {
+                ours = rates;
+            }
+        }
+        note("instantiate", format!("ours, {name}"), "instances/s", ours);
+    }
+    go(Place::Anywhere)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond::ResetMode;
+
+    #[test]
+    fn the_guest_answers_in_each_allocator() {
+        let component = touch::component().unwrap();
+        for allocator in [Allocator::OnDemand, Allocator::Ours(ResetMode::Copy)] {
+            let touch = Touch::new(allocator, &component).unwrap();
+            (0..3).for_each(|_| touch.once().unwrap());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! System calls a message, once warm: those of the shard's thread, as `strace` sees them, by the difference of two runs.
+//!
+//! The reset of a used instance's memory is one a call or more and stands apart. Where `strace` is not installed nothing is noted, and
+//! the goal is pending.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use millpond_tests::folder::Folder;
+use wasmtime::error::Context as _;
+use wasmtime::{Result, ensure};
+
+use super::role::ROLE;
+use crate::notes::note;
+use crate::warm::{ROWS, Row};
+
+/// Calls of the first run; the second makes twice as many.
+const CALLS: usize = 256;
+/// What resets memory: `PAGEMAP_SCAN`, or what gives pages back.
+const RESETS: [&str; 2] = ["ioctl", "madvise"];
+
+/// Measures each contract.
+///
+/// # Errors
+/// The program failed under `strace`.
+pub fn measure() -> Result<()> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("system calls: strace is not installed, so they are not counted");
+        return Ok(());
+    }
+    for row in ROWS {
+        let (once, twice) = (count(row, CALLS)?, count(row, 2 * CALLS)?);
+        let more = |resets: bool| {
+            let of = |counts: &BTreeMap<String, i64>| -> i64 {
+                let all = counts.iter();
+                all.filter(|(name, _)| RESETS.contains(&name.as_str()) == resets)
+                    .map(|(_, count)| count)
+                    .sum()
+            };
+            (of(&twice) - of(&once)) as f64 / CALLS as f64
+        };
+        let (name, batch) = (row.name(), row.batch as f64);
+        note(
+            "system calls",
+            format!("{name}: beside the reset"),
+            "a message",
+            [more(false) / batch],
+        );
+        note(
+            "system calls",
+            format!("{name}: the reset"),
+            "a call",
+            [more(true)],
+        );
+    }
+    Ok(())
+}
+
+/// System calls of the shard's thread, by their names.
+fn count(row: Row, calls: usize) -> Result<BTreeMap<String, i64>> {
+    let folder = Folder::new();
+    let traces = folder.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-ff", "-qq", "-o"]).arg(&traces);
+    strace.arg(std::env::current_exe()?);
+    strace.args([ROLE, "turns", &row.name(), &calls.to_string()]);
+    let ran = strace.output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    ensure!(ran.status.success(), "{strace:?} failed:\n{said}");
+    let out = String::from_utf8_lossy(&ran.stdout);
+    let thread = out.lines().find_map(|line| line.strip_prefix("shard "));
+    let thread = thread.and_then(|words| words.split(' ').next());
+    let thread = thread.context("the process did not name its shard's thread")?;
+    let trace = std::fs::read_to_string(folder.path().join(format!("trace.{thread}")))?;
+    let mut counts = BTreeMap::new();
+    for line in trace.lines() {
+        if let Some((name, _)) = line.split_once('(') {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}

@@ -1,0 +1,196 @@
+//! The record of a run: every row with all its rounds, and what is needed to judge or repeat it.
+//!
+//! Nothing in it names a person, a host or a folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use wasmtime::Result;
+use wasmtime::error::Context as _;
+
+use crate::clock;
+use crate::notes::Row;
+
+/// The file's name in its folder.
+const FILE: &str = "record.json";
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Where and of what it was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// The day, in UTC, as year-month-day.
+    pub date: String,
+    /// The commit, with a plus behind it if files were changed.
+    pub commit: String,
+    /// The command.
+    pub command: String,
+    /// The processor, as the kernel names it.
+    pub processor: String,
+    /// Cores that the process could use.
+    pub cores: usize,
+    /// The machine's memory.
+    pub memory_gib: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The compiler.
+    pub rustc: String,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// What it was measured on.
+    pub facts: Facts,
+    /// What was measured.
+    pub rows: Vec<Row>,
+}
+
+impl Facts {
+    /// Those of this machine, of a run with these arguments.
+    #[must_use]
+    pub fn here(arguments: &[String]) -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let memory = field(&read("/proc/meminfo"), "MemTotal");
+        let kib = memory.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+        let mut command = "cargo bench -p millpond-bench".to_owned();
+        if !arguments.is_empty() {
+            command += &format!(" -- {}", arguments.join(" "));
+        }
+        Self {
+            date: date(clock::today()),
+            commit: commit(),
+            command,
+            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: kib.unwrap_or_default().div_ceil(1 << 20),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            rustc: said("rustc", &["--version"]),
+        }
+    }
+
+    /// What its folder is called: the day and the machine.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut machine = format!("{} {} cores", self.processor, self.cores).to_lowercase();
+        machine.retain(|c| c.is_ascii_alphanumeric() || c == ' ');
+        let words: Vec<_> = machine.split_whitespace().collect();
+        format!("{}-{}", self.date, words.join("-"))
+    }
+}
+
+impl Record {
+    /// Writes it into its folder under `parent`; the folder.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&self, parent: &Path) -> Result<PathBuf> {
+        let folder = parent.join(self.facts.name());
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        let path = folder.join(FILE);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(folder)
+    }
+
+    /// Reads it from its folder.
+    ///
+    /// # Errors
+    /// There is none, or it is none.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no record", path.display()))
+    }
+}
+
+/// Where records are kept.
+#[must_use]
+pub fn records() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("record")
+}
+
+/// The commit that was built, as far as git can say.
+fn commit() -> String {
+    let hash = said("git", &["rev-parse", "--short=12", "HEAD"]);
+    match said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty() {
+        true => hash,
+        false => hash + "+",
+    }
+}
+
+/// What a program says in one line; nothing if it can't be run.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(program);
+    let command = command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(arguments);
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A day in UTC. By Howard Hinnant's `civil_from_days` (chrono-compatible low-level date algorithms).
+fn date(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let days = (since.as_secs() / DAY.as_secs()) as i64 + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_tests::folder::Folder;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        let day = |days: u64| date(UNIX_EPOCH + DAY * days as u32);
+        assert_eq!(
+            [day(0), day(59), day(11_016), day(20_782)].join(" "),
+            "1970-01-01 1970-03-01 2000-02-29 2026-11-25"
+        );
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let folder = Folder::new();
+        let record = Record {
+            facts: Facts::here(&["scaling".into()]),
+            rows: vec![Row {
+                group: "scaling".into(),
+                case: "1 shard".into(),
+                unit: "messages/s".into(),
+                rounds: vec![0.1 + 0.2, 1e9 / 3.0, 7.0],
+            }],
+        };
+        let written = record.write(folder.path()).unwrap();
+        assert_eq!(Record::read(&written).unwrap(), record);
+        assert!(!record.facts.processor.is_empty() && record.facts.rustc.starts_with("rustc 1."));
+        let name = record.facts.name();
+        assert!(name.starts_with(&record.facts.date), "{name}");
+        assert!(!name.contains([' ', '/', '(']), "{name}");
+    }
+}
