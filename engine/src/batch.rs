@@ -89,6 +89,8 @@ pub(crate) struct Batch {
     pub(crate) due: Option<Instant>,
     /// What the call is expected to take at most, once something is known.
     pub(crate) expected: Option<Duration>,
+    /// Whether a direct call of it overran its slice, so that this one is made again.
+    pub(crate) overran: bool,
     /// After how long the call is taken to be stuck: it may not hold up other calls of its handler any more.
     pub(crate) stuck_after: Duration,
 }
@@ -361,6 +363,7 @@ impl Batcher {
             }
         }
         let budget = self.bound.budget;
+        batch.overran = false;
         batch.due = batch.arrived(now).map(|arrived| arrived + budget);
         batch.expected = self.cost.guarded(batch.len(), batch.bytes);
         let long = batch.expected.map_or(budget, |expected| expected * STUCK);

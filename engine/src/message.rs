@@ -91,6 +91,24 @@ pub(crate) struct Layout {
     pub(crate) format: Format,
 }
 
+impl Layout {
+    /// Of parts that lie one behind the other from `start` on: subject, reply subject, headers, payload, of these lengths.
+    #[inline]
+    #[allow(dead_code, reason = "the simulator lays none out")]
+    pub(crate) fn adjoining(start: u32, [subject, reply_to, headers, payload]: [u32; 4]) -> Self {
+        let span = |start, len| Span { start, len };
+        let reply_at = start + subject;
+        let headers_at = reply_at + reply_to;
+        Self {
+            subject: span(start, subject),
+            reply_to: span(reply_at, reply_to),
+            headers: span(headers_at, headers),
+            payload: span(headers_at + headers, payload),
+            format: Format::Raw,
+        }
+    }
+}
+
 /// Where a message came from, and so who is told how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(dead_code, reason = "the simulator has messages of one origin")]

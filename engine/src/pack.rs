@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::message::{Layout, Message, MessageError, PAYLOAD_BYTES_MAX, Span, put_header};
+use crate::message::{Layout, Message, MessageError, PAYLOAD_BYTES_MAX, put_header};
 use crate::subject::{SubjectError, check_subject};
 use crate::time::Instant;
 
@@ -122,19 +122,7 @@ impl Pack {
     /// The message at a place.
     fn message(&self, place: usize) -> Message {
         let [start, subject, reply_to, headers, payload, _] = self.rows()[place];
-        let mut end = start as usize;
-        let mut next = |len: u32| {
-            let from = end;
-            end += len as usize;
-            Span::since(from, end)
-        };
-        let layout = Layout {
-            subject: next(subject),
-            reply_to: next(reply_to),
-            headers: next(headers),
-            payload: next(payload),
-            ..Layout::default()
-        };
+        let layout = Layout::adjoining(start, [subject, reply_to, headers, payload]);
         let mut message = Message::from_frame(self.frame.clone(), layout);
         message.id = self.first_id + place as u64;
         message.arrived = self.arrived;

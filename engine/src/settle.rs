@@ -64,6 +64,9 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         let result = result.and_then(|()| self.may_release(id, &batch.messages, &outbox));
         let origin = batch.origin;
         let handler = &mut self.handlers[id.index()];
+        if batch.overran {
+            handler.slices.made_again(took);
+        }
         if result.is_ok() {
             handler.batcher.observe(batch.len(), batch.bytes, took);
         }

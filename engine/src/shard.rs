@@ -260,6 +260,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.handlers[id.index()].slices.overran(at);
         call.outbox.discard();
         call.way = Way::Fiber;
+        exclusive(&mut call.batch).overran = true;
         match self.guest.may_start(id, call.way) {
             true => self.start(call, at),
             false => self.put_back(call),

@@ -1,7 +1,8 @@
 //! Time slices: which way a call goes, on the shard's own stack or on a fiber.
 //!
 //! A direct call may run for one slice. One that overruns it is abandoned and made again on a fiber, which gives the shard back
-//! at every tick; its handler then stays on fibers for a bounded, growing time. Pure: handed the time.
+//! at every tick; its handler then stays on fibers for a bounded, growing time, unless the call turns out to be a short one. Pure:
+//! handed the time.
 
 use std::time::Duration;
 
@@ -22,14 +23,18 @@ pub enum Way {
 pub(crate) struct Slices {
     slice: Duration,
     stay: Penalty,
+    /// What `stay` was before the last overrun.
+    before: Penalty,
 }
 
 impl Slices {
     /// For slices of this length; after an overrun on fibers for `first`, and longer with each, up to `longest`.
     pub(crate) fn new(slice: Duration, first: Duration, longest: Duration) -> Self {
+        let stay = Penalty::new(first, longest);
         Self {
             slice,
-            stay: Penalty::new(first, longest),
+            before: stay.clone(),
+            stay,
         }
     }
 
@@ -44,7 +49,16 @@ impl Slices {
 
     /// Notes that a direct call overran its slice.
     pub(crate) fn overran(&mut self, now: Instant) {
+        self.before = self.stay.clone();
         self.stay.begin(now);
+    }
+
+    /// Notes what the call that overran took when it was made again. If that was less than half a slice it was not the call that was
+    /// long: something else had the core. Then its handler need not stay on fibers.
+    pub(crate) fn made_again(&mut self, took: Duration) {
+        if took < self.slice / 2 {
+            self.stay = self.before.clone();
+        }
     }
 }
 
@@ -64,6 +78,26 @@ mod tests {
         assert_eq!(slices.way(start + 10 * MS, None), Way::Direct);
         slices.overran(start + 11 * MS);
         assert_eq!(slices.way(start + 30 * MS, None), Way::Fiber);
+    }
+
+    #[test]
+    fn an_overrun_of_a_short_call_is_forgotten_and_one_of_a_long_call_is_not() {
+        let start = crate::testing::start();
+        let mut slices = Slices::new(MS, 10 * MS, 100 * MS);
+        slices.overran(start);
+        slices.made_again(MS / 2 - Duration::from_nanos(1));
+        assert_eq!(slices.way(start, None), Way::Direct);
+        slices.overran(start);
+        slices.made_again(MS / 2);
+        assert_eq!(slices.way(start + 9 * MS, None), Way::Fiber);
+        // What was forgotten does not make the next stay longer either.
+        let later = start + 10 * MS;
+        slices.overran(later);
+        slices.made_again(MS / 4);
+        slices.overran(later);
+        slices.made_again(MS);
+        assert_eq!(slices.way(later + 19 * MS, None), Way::Fiber);
+        assert_eq!(slices.way(later + 20 * MS, None), Way::Direct);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::slice::Way;
 use crate::time::Instant;
 use crate::world::Shared;
 
+/// Direct calls that lose their core for longer than a slice, in a thousand.
+const STALLS: u32 = 10;
 /// What readying an instance in an idle turn takes.
 const READYING: Duration = Duration::from_micros(20);
 /// How long no call may wait for its turn. Others' share of the shard is at most 50 of 51, and a round of a handler's suspended
@@ -112,7 +114,9 @@ impl ScriptedGuest {
         let deadline = self.roles[call.handler.index()].limits.deadline;
         let runs = course.running_time();
         let mut world = self.world.borrow_mut();
-        if runs > self.slice && self.slice <= deadline {
+        // Some that are short lose their core for longer than a slice.
+        let stalls = self.rng.chance(STALLS);
+        if (runs > self.slice || stalls) && self.slice <= deadline {
             // The epoch's tick comes some time after the slice's end.
             world.advance(self.slice + self.rng.up_to(self.slice / 4));
             let at = world.now;
@@ -170,7 +174,8 @@ impl ScriptedGuest {
         self.used += 1;
         let at = self.world.borrow().now;
         guest_plan::count_met(self, &call.batch.messages, &course);
-        self.world.borrow_mut().ledger.ended(number, &course, at);
+        let ledger = &mut self.world.borrow_mut().ledger;
+        ledger.ended(number, &course, took, at);
         if course.result.is_err() && !course.overflowed && self.rng.chance(300) {
             // Lost with its call, as when the instance is gone.
             let bound = OutboxBound {

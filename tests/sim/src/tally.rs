@@ -50,6 +50,8 @@ tally! {
     suspensions
     /// Direct calls that overran their slice.
     overruns
+    /// Overruns of calls that were short when they were made again.
+    overruns_forgotten
     /// Calls that found no slot.
     slots_refused
     /// Sends that were released.

@@ -1,5 +1,7 @@
 //! Calls: what goes into them, and what follows from how they end.
 
+use std::time::Duration;
+
 use crate::batch::Origin;
 use crate::guest_plan::Course;
 use crate::message::{HandlerId, Message};
@@ -24,6 +26,8 @@ pub(crate) struct CallRecord {
     /// How it ended, if it has.
     pub(crate) result: Option<Result<(), FaultKind>>,
     pub(crate) overran: bool,
+    /// Whether it is one that overran, made again.
+    made_again: bool,
     /// Sends that must be released.
     pub(crate) sends: u32,
     /// Sends that were.
@@ -67,6 +71,7 @@ impl Ledger {
         self.check_way(call, now);
         self.check_allowed(call.handler, now);
         self.count_call(call);
+        let made_again = self.restarts(call);
         for (place, message) in messages.iter().enumerate() {
             let line = self.delivery(message.id).line as u64;
             self.note(now, "  with", [message.id, line, call.batch.origin as u64]);
@@ -81,6 +86,7 @@ impl Ledger {
         }
         self.calls.push(CallRecord {
             handler: call.handler,
+            made_again,
             ids: messages.iter().map(|m| m.id).collect(),
             origin: batch.origin,
             marks: Vec::new(),
@@ -259,8 +265,13 @@ impl Ledger {
             .for_each(|id| self.set_state(id, State::Queued));
     }
 
-    /// A call ends.
-    pub(crate) fn ended(&mut self, number: u64, course: &Course, now: Instant) {
+    /// A call ends, which took so long. One that overran and is short after all has its handler called directly again.
+    pub(crate) fn ended(&mut self, number: u64, course: &Course, took: Duration, now: Instant) {
+        let record = &self.calls[number as usize];
+        if record.made_again && took < self.slice / 2 {
+            self.tally.overruns_forgotten += 1;
+            self.books[record.handler.index()].fiber_until = None;
+        }
         let verdict = course.verdict();
         self.note(
             now,

@@ -129,6 +129,7 @@ pub(crate) struct Ledger {
     base: Instant,
     ordered: bool,
     fiber_stay_first: Duration,
+    slice: Duration,
     turn: u64,
     specs: Rc<[Spec]>,
     /// By id; ids are given from 1 on.
@@ -180,6 +181,7 @@ impl Ledger {
             base,
             ordered: scenario.rules.ordered,
             fiber_stay_first: scenario.rules.fiber_stay_first,
+            slice: scenario.rules.time_slice,
             turn: 0,
             specs: scenario.specs.clone(),
             deliveries: Vec::new(),

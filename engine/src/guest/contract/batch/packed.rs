@@ -3,7 +3,7 @@
 //!
 //! Names no Wasmtime: what a handler may do it asks of [`Rights`].
 
-use crate::message::{Format, Layout, Message, PAYLOAD_BYTES_MAX, Span, fault_of_headers};
+use crate::message::{Layout, Message, PAYLOAD_BYTES_MAX, fault_of_headers};
 use crate::outbox::{Mark, Outbox};
 use crate::outcome::{Fault, FaultKind};
 use crate::pack::{Pack, ROW};
@@ -169,9 +169,14 @@ struct Reader<'a, R> {
 impl<'a, R: Rights> Reader<'a, R> {
     fn sends(mut self, rows: &[[u32; ROW]], outbox: &mut Outbox) -> Result<(), Fault> {
         for row in rows {
-            let layout = self.send(row)?;
+            self.accept(row)?;
             if !matches!(outbox.mark(row[0] as usize), Some(Mark::Abandoned { .. })) {
-                outbox.hold_for(row[0], layout);
+                // Made here and not where the row is checked: passing it on took a quarter of the time of reading a send.
+                let start = row[1] - self.base as u32;
+                outbox.hold_for(
+                    row[0],
+                    Layout::adjoining(start, [row[2], row[3], row[4], row[5]]),
+                );
             }
         }
         // Each lies behind the one before, all within the arena: so their bytes are within the outbox's bound, as the arena is.
@@ -179,8 +184,9 @@ impl<'a, R: Rights> Reader<'a, R> {
         Ok(())
     }
 
-    /// Checks one send: where its parts lie, counted from the first send's start.
-    fn send(&mut self, row: &[u32; ROW]) -> Result<Layout, Fault> {
+    /// Checks one send, whose parts lie one behind the other from its start on.
+    #[inline]
+    fn accept(&mut self, row: &[u32; ROW]) -> Result<(), Fault> {
         let &[message, start, subject, reply_to, headers, payload] = row;
         if message as usize >= self.messages {
             return nonsense(format!("a send for message {message} of {}", self.messages));
@@ -198,34 +204,25 @@ impl<'a, R: Rights> Reader<'a, R> {
                 "a send that begins at {start}, before the one before ends, at {end}"
             ));
         }
-        let mut at = start;
-        let ends = [subject, reply_to, headers, payload].map(|len| {
-            at += len as usize;
-            at
-        });
-        if ends[3] > self.arena.len() {
-            return self.outside(start, ends[3]);
+        let subject_end = start + subject as usize;
+        let reply_end = subject_end + reply_to as usize;
+        let headers_end = reply_end + headers as usize;
+        let end = headers_end + payload as usize;
+        if end > self.arena.len() {
+            return self.outside(start, end);
         }
-        let part = |from: usize, end: usize| &self.arena[from..end];
-        let subject = part(start, ends[0]);
-        let (reply_to, headers) = (part(ends[0], ends[1]), part(ends[1], ends[2]));
+        let subject = &self.arena[start..subject_end];
+        let reply_to = &self.arena[subject_end..reply_end];
+        let headers = &self.arena[reply_end..headers_end];
         self.check(message as usize, subject, reply_to, headers)?;
         if payload as usize > PAYLOAD_BYTES_MAX {
             return nonsense(format!(
                 "a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"
             ));
         }
-        let base = self.base;
-        let span = |from: usize, end: usize| Span::since(from - base, end - base);
-        (self.message, self.end) = (message, ends[3]);
+        (self.message, self.end) = (message, end);
         (self.subject, self.headers) = (subject, headers);
-        Ok(Layout {
-            subject: span(start, ends[0]),
-            reply_to: span(ends[0], ends[1]),
-            headers: span(ends[1], ends[2]),
-            payload: span(ends[2], ends[3]),
-            format: Format::Raw,
-        })
+        Ok(())
     }
 
     #[cold]
