@@ -18,10 +18,11 @@ use millpond_bench::guest::Guest;
 use millpond_bench::load::load_report;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
-use millpond_bench::notes;
+use millpond_bench::notes::{self, Row};
 use millpond_bench::raw::{Allocator, RawLoop};
 use millpond_bench::record::{Facts, Record, records};
 use millpond_bench::report::{BATCHES, report, resets_by_speed};
+use wasmtime::bail;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,17 +68,18 @@ fn main() -> wasmtime::Result<()> {
     arguments.retain(|argument| argument != RECORD);
     let keeps = arguments.len() < said;
     go(Place::Anywhere)?;
-    measure(&arguments)?;
+    let failed = measure(&arguments)?;
     let rows = notes::take();
-    if rows.is_empty() {
-        return Ok(());
+    if !rows.is_empty() {
+        print_rows(&rows);
     }
-    println!(
-        "\nall that was measured: medians (least, most) of rounds in turn; ratios are of the same round"
-    );
-    rows.iter().for_each(|row| print!("{}", notes::line(row)));
-    println!("\ngoals\n{}", goals::table(&goals::judge(&rows)));
-    if keeps {
+    if !failed.is_empty() {
+        bail!(
+            "not all could be measured, so nothing is kept: {}",
+            failed.join("; ")
+        );
+    }
+    if keeps && !rows.is_empty() {
         let folder = Record { facts, rows }.write(&records())?;
         println!(
             "kept in {}; draw it: python3 bench/plots.py {0}",
@@ -87,10 +89,20 @@ fn main() -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Measures what the arguments name.
-fn measure(arguments: &[String]) -> wasmtime::Result<()> {
+/// The table at the end, and the goals.
+fn print_rows(rows: &[Row]) {
+    println!(
+        "\nall that was measured: medians (least, most) of rounds in turn; ratios are of the same round"
+    );
+    rows.iter().for_each(|row| print!("{}", notes::line(row)));
+    println!("\ngoals\n{}", goals::table(&goals::judge(rows)));
+}
+
+/// Measures what the arguments name. Parts that failed, and why: the others are measured all the same.
+fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        return print_all(&nats::report(words)?);
+        print_all(&nats::report(words)?)?;
+        return Ok(Vec::new());
     }
     let named = |name: &str| PARTS.iter().find(|part| part.0 == name);
     if let Some(parts) = arguments
@@ -106,9 +118,15 @@ fn measure(arguments: &[String]) -> wasmtime::Result<()> {
         if arguments.is_empty() {
             criterion_benches(Criterion::default())?;
         }
-        return parts.into_iter().try_for_each(|(_, measure)| measure());
+        let failed = |(name, measure): &Part| {
+            let error = measure().err()?;
+            eprintln!("{name} failed: {error:#}");
+            Some(format!("{name}: {error:#}"))
+        };
+        return Ok(parts.into_iter().filter_map(failed).collect());
     }
-    criterion_benches(Criterion::default().configure_from_args())
+    criterion_benches(Criterion::default().configure_from_args())?;
+    Ok(Vec::new())
 }
 
 fn print_all(text: &str) -> wasmtime::Result<()> {

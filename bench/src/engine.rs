@@ -221,7 +221,7 @@ impl LoadedEngine {
 }
 
 /// These messages in one buffer.
-fn pack(messages: &[Message]) -> Result<Pack> {
+pub(crate) fn pack(messages: &[Message]) -> Result<Pack> {
     let mut builder = Pack::builder(messages[0].subject())?;
     for message in messages {
         builder.push_message(message)?;

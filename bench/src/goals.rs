@@ -165,7 +165,22 @@ pub struct Judged {
     pub goal: String,
     /// What has become of it.
     pub verdict: Verdict,
+    /// The command that measures or checks it.
+    pub command: String,
     unit: &'static str,
+}
+
+/// The part of the benches that notes a group.
+fn part_of(group: &'static str) -> &'static str {
+    match group {
+        "engine÷raw" => "report",
+        "memory" => "handlers",
+        "cold start" => "cold",
+        "system calls" => "system-calls",
+        "taken→settled" => "taken",
+        "nats latency" => "latency",
+        same => same,
+    }
 }
 
 /// Judges all goals by these rows.
@@ -184,6 +199,12 @@ fn judge_one(goal: &Goal, rows: &[Row]) -> Judged {
         Ratio(group, a, b) => find(group, a).and_then(|a| Ok(ratio(a, find(group, b)?))),
         Elsewhere(command) => Err(format!("checked by `{command}`")),
     };
+    let command = match goal.of {
+        One(group, _) | Ratio(group, ..) => {
+            format!("cargo bench -p millpond-bench -- {}", part_of(group))
+        }
+        Elsewhere(command) => command.to_owned(),
+    };
     let verdict = match median {
         Err(why) => Verdict::Pending(why),
         Ok(value) if value.is_nan() => Verdict::Pending("no number was measured".into()),
@@ -196,6 +217,7 @@ fn judge_one(goal: &Goal, rows: &[Row]) -> Judged {
     Judged {
         goal: format!("{} {sign} {}{}", goal.name, goal.limit, goal.unit),
         verdict,
+        command,
         unit: goal.unit,
     }
 }
@@ -214,6 +236,7 @@ pub fn table(judged: &[Judged]) -> String {
             goal,
             verdict,
             unit,
+            ..
         } = judged;
         let told = match verdict {
             Verdict::Met(value) => format!("{}{unit}: met", number(*value)),
@@ -225,6 +248,28 @@ pub fn table(judged: &[Judged]) -> String {
         format!("{goal:<72} {told}\n")
     };
     judged.iter().map(line).collect()
+}
+
+/// The goals as PERF.md has them.
+#[must_use]
+pub fn markdown(judged: &[Judged]) -> String {
+    let row = |judged: &Judged| {
+        let unit = judged.unit;
+        let (measured, told) = match &judged.verdict {
+            Verdict::Met(value) => (format!("{}{unit}", number(*value)), "met".to_owned()),
+            Verdict::Missed(value, percent) => (
+                format!("{}{unit}", number(*value)),
+                format!("missed by {percent:.0} %"),
+            ),
+            Verdict::Pending(_) => ("–".to_owned(), "pending".to_owned()),
+        };
+        format!(
+            "| {} | {measured} | {told} | `{}` |\n",
+            judged.goal, judged.command
+        )
+    };
+    let rows: String = judged.iter().map(row).collect();
+    format!("| goal | measured | | command |\n| --- | --- | --- | --- |\n{rows}")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use wasmtime::Result;
 use wasmtime::error::Context as _;
 
 use crate::clock;
+use crate::goals;
 use crate::notes::Row;
 
 /// The file's name in its folder.
@@ -111,6 +112,40 @@ impl Record {
         let text = text.with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no record", path.display()))
     }
+}
+
+/// The line before the table of goals in PERF.md, and the one behind it.
+const BEGIN: &str = "<!-- the goals of bench/record/";
+const END: &str = "<!-- end of the goals -->";
+
+/// The text of PERF.md with the goals of the record that it names, as that record has them.
+///
+/// # Errors
+/// It names none, or the record can't be read.
+pub fn with_goals(perf: &str) -> Result<String> {
+    let (before, rest) = perf.split_once(BEGIN).context("PERF.md names no record")?;
+    let (named, rest) = rest.split_once('\n').context("PERF.md ends in a line")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("PERF.md has no end of the goals")?;
+    let name = named.trim_end_matches("-->").trim();
+    let Record { facts, rows } = Record::read(&records().join(name))?;
+    let Facts {
+        date,
+        commit,
+        command,
+        processor,
+        cores,
+        memory_gib,
+        kernel,
+        rustc,
+    } = facts;
+    let goals = goals::markdown(&goals::judge(&rows));
+    Ok(format!(
+        "{before}{BEGIN}{named}\n\
+         Machine: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, {rustc}. Date: {date}, commit {commit}. Command: `{command}`.\n\n\
+         {goals}{END}{after}"
+    ))
 }
 
 /// Where records are kept.

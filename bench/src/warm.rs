@@ -13,6 +13,7 @@ use millpond::{
 use wasmtime::error::Context as _;
 use wasmtime::{Result, ensure};
 
+use crate::engine::pack;
 use crate::guest::{HEADER, PAYLOAD_BYTES};
 
 /// Longer than anything that is run here.
@@ -39,6 +40,8 @@ pub struct Row {
     pub subject: &'static str,
     /// Messages a call.
     pub batch: usize,
+    /// Whether a call's messages are published as one pack.
+    pub packed: bool,
 }
 
 const fn row(contract: u8, guest: &'static str, subject: &'static str, batch: usize) -> Row {
@@ -47,16 +50,25 @@ const fn row(contract: u8, guest: &'static str, subject: &'static str, batch: us
         guest,
         subject,
         batch,
+        packed: false,
     }
 }
 
-/// All contracts; those that have batches with 64 messages too.
-pub const ROWS: [Row; 6] = [
+const fn packed(row: Row) -> Row {
+    Row {
+        packed: true,
+        ..row
+    }
+}
+
+/// All contracts; those that have batches with 64 messages too, and contract 3 with packs of as many.
+pub const ROWS: [Row; 7] = [
     row(1, "echo", "echo", 1),
     row(1, "echo", "echo", 64),
     row(2, "echo-incoming", "echo", 1),
     row(3, "batch-echo", "batch-echo", 1),
     row(3, "batch-echo", "batch-echo", 64),
+    packed(row(3, "batch-echo", "batch-echo", 64)),
     row(4, "echo-wasmcloud", "echo", 1),
 ];
 
@@ -64,7 +76,8 @@ impl Row {
     /// What it is called in tables and in the file of bounds.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("contract-{}-batch-{}", self.contract, self.batch)
+        let packed = if self.packed { "-packed" } else { "" };
+        format!("contract-{}-batch-{}{packed}", self.contract, self.batch)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -151,7 +164,13 @@ impl WarmEngine {
     /// # Errors
     /// A message was not handled, a call failed or was not full.
     pub fn calls(&self, calls: usize) -> Result<()> {
-        self.calls_in_steps(calls, STEP)
+        // A pack is handed over by itself.
+        let step = if self.row.packed {
+            self.row.batch
+        } else {
+            STEP
+        };
+        self.calls_in_steps(calls, step)
     }
 
     /// The same with all messages published in one step, so that the shard never rests.
@@ -193,9 +212,15 @@ impl WarmEngine {
         Ok(())
     }
 
-    /// Publishes messages in one step, and waits until they are settled.
+    /// Publishes messages in one step, or a pack after another, and waits until they are settled.
     fn publish(&self, mut step: VecDeque<Message>) -> Result<()> {
-        self.engine.publish_all(&mut step)?;
+        if self.row.packed {
+            for call in step.make_contiguous().chunks(self.row.batch) {
+                self.engine.publish_pack(&mut pack(call)?)?;
+            }
+        } else {
+            self.engine.publish_all(&mut step)?;
+        }
         while self.engine.stats().in_flight > 0 {
             if let Some(why) = self.engine.failure() {
                 wasmtime::bail!("the engine has failed: {why}");

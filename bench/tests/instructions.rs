@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         turns().unwrap();
         return ExitCode::SUCCESS;
     }
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("test {NAME} ... not run: bench/instructions.toml has bounds of x86-64 alone");
+        return ExitCode::SUCCESS;
+    }
     let mut names = arguments.iter().filter(|word| !word.starts_with('-'));
     let listed = arguments.iter().any(|word| word == "--list");
     if listed || names.clone().next().is_some() && !names.any(|part| NAME.contains(part)) {
