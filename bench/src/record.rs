@@ -49,6 +49,8 @@ pub struct Record {
     pub facts: Facts,
     /// What was measured.
     pub rows: Vec<Row>,
+    /// Parts that were not, or not all, and why.
+    pub failed: Vec<String>,
 }
 
 impl Facts {
@@ -129,7 +131,11 @@ pub fn with_goals(perf: &str) -> Result<String> {
         .split_once(END)
         .context("PERF.md has no end of the goals")?;
     let name = named.trim_end_matches("-->").trim();
-    let Record { facts, rows } = Record::read(&records().join(name))?;
+    let Record {
+        facts,
+        rows,
+        failed,
+    } = Record::read(&records().join(name))?;
     let Facts {
         date,
         commit,
@@ -141,9 +147,13 @@ pub fn with_goals(perf: &str) -> Result<String> {
         rustc,
     } = facts;
     let goals = goals::markdown(&goals::judge(&rows));
+    let failed: String = failed
+        .iter()
+        .map(|why| format!("Failed in this run: {why}.\n"))
+        .collect();
     Ok(format!(
         "{before}{BEGIN}{named}\n\
-         Machine: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, {rustc}. Date: {date}, commit {commit}. Command: `{command}`.\n\n\
+         Machine: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, {rustc}. Date: {date}, commit {commit}. Command: `{command}`.\n{failed}\n\
          {goals}{END}{after}"
     ))
 }
@@ -220,6 +230,7 @@ mod tests {
                 unit: "messages/s".into(),
                 rounds: vec![0.1 + 0.2, 1e9 / 3.0, 7.0],
             }],
+            failed: vec!["latency: 3 of 4 answers came".into()],
         };
         let written = record.write(folder.path()).unwrap();
         assert_eq!(Record::read(&written).unwrap(), record);

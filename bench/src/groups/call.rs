@@ -14,8 +14,8 @@ use crate::warm::{ROWS, Row};
 
 /// Bytes of payloads.
 const PAYLOADS: [usize; 3] = [16, 1_024, 4_096];
-/// Messages a call of contract 3.
-const BATCH_PACKED: usize = 256;
+/// Messages a call of contract 3: with the largest payload half of what a call may have in bytes.
+const BATCH_PACKED: usize = 128;
 const ROUNDS: usize = 3;
 /// How long a round takes, about; and how many messages tell how many that is.
 const ROUND: Duration = Duration::from_millis(120);
