@@ -1,0 +1,292 @@
+//! The report of one load.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::charts::Mark;
+use crate::args::FailOn;
+use crate::core::counts::Counts;
+use crate::core::series::Point;
+use crate::plan::Plan;
+use crate::plan::slo::Judged;
+use crate::run::{LATE_NS, Outcome};
+use crate::units::{count, time};
+
+/// The share of its messages that a load may send late, or not at all, and still be said to have kept its schedule.
+const SLIPPED_MAX: f64 = 0.01;
+/// The quantiles that tables show.
+pub(crate) const QUANTILES: [(&str, f64); 7] = [
+    ("p50", 0.5),
+    ("p75", 0.75),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("p99.99", 0.9999),
+    ("max", 1.0),
+];
+/// Steps of a curve from one quantile to that half as far from 1.
+const CURVE_STEPS: u32 = 5;
+
+/// What became of one load.
+#[derive(Debug, Serialize)]
+pub(crate) struct StepReport {
+    /// Messages a second that were asked for; none in a closed loop.
+    pub(crate) offered_rate: Option<f64>,
+    /// Messages a second that were sent in the measured time.
+    pub(crate) sent_rate: f64,
+    /// Messages a second that came back in it.
+    pub(crate) received_rate: f64,
+    /// Messages sent, those of the warm-up too.
+    pub(crate) sent: u64,
+    /// What came back of them.
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    /// What did not, in time.
+    pub(crate) lost: u64,
+    /// Messages that were due and never sent.
+    pub(crate) unsent: u64,
+    /// How the load kept its own schedule; none in a closed loop.
+    pub(crate) schedule: Option<Schedule>,
+    /// Times that a sender waited since as many messages were under way as may be.
+    pub(crate) full_waits: u64,
+    /// What the senders had of cores, in seconds.
+    pub(crate) sender_cpu_s: f64,
+    /// Messages for each second of that.
+    pub(crate) sent_per_cpu_second: f64,
+    /// What our own sink took.
+    pub(crate) sunk: Option<u64>,
+    /// Connections that were lost.
+    pub(crate) connections_lost: u64,
+    /// Latencies.
+    pub(crate) latency: Latency,
+    /// Latencies of acknowledgements, where messages are observed too.
+    pub(crate) ack_latency: Option<Latency>,
+    /// How each term of the objective did.
+    pub(crate) objective: Vec<Judged>,
+    /// Whether it was met.
+    pub(crate) met: Option<bool>,
+    /// What whoever reads this should know.
+    pub(crate) problems: Vec<String>,
+    /// Rates and latencies over time.
+    pub(crate) series: Vec<Point>,
+    /// All latencies.
+    #[serde(skip)]
+    pub(crate) histogram: Histogram<u64>,
+    /// Whether no load comes after it.
+    #[serde(skip)]
+    pub(crate) ends_all: bool,
+}
+
+/// How a load kept its own schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Schedule {
+    /// Messages that left more than a millisecond late.
+    pub(crate) late: u64,
+    /// Of all in the measured time, by how much a hundredth was late.
+    pub(crate) p99_ns: u64,
+    /// By how much the latest was.
+    pub(crate) max_ns: u64,
+}
+
+/// Latencies, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    /// Messages that were measured.
+    pub(crate) count: u64,
+    /// Their mean.
+    pub(crate) mean_ns: u64,
+    /// The least.
+    pub(crate) min_ns: u64,
+    /// [`QUANTILES`], by name.
+    pub(crate) quantiles_ns: Vec<(&'static str, u64)>,
+    /// The curve: quantiles and their latencies.
+    pub(crate) curve_ns: Vec<(f64, u64)>,
+}
+
+impl Latency {
+    /// Of these.
+    pub(crate) fn new(all: &Histogram<u64>) -> Self {
+        let at = |(name, quantile): &(&'static str, f64)| (*name, all.value_at_quantile(*quantile));
+        let curve = all
+            .iter_quantiles(CURVE_STEPS)
+            .map(|step| (step.quantile(), step.value_iterated_to()));
+        Self {
+            count: all.len(),
+            mean_ns: all.mean() as u64,
+            min_ns: all.min(),
+            quantiles_ns: QUANTILES.iter().map(at).collect(),
+            curve_ns: if all.is_empty() {
+                Vec::new()
+            } else {
+                curve.collect()
+            },
+        }
+    }
+
+    /// A quantile by its name.
+    pub(crate) fn at(&self, name: &str) -> u64 {
+        let found = self.quantiles_ns.iter().find(|(found, _)| *found == name);
+        found.map_or(0, |(_, ns)| *ns)
+    }
+}
+
+impl StepReport {
+    /// Of an outcome; with what our own sink took, and what ended it before its time.
+    pub(super) fn new(
+        plan: &Plan,
+        outcome: Outcome,
+        sunk: Option<u64>,
+        error: Option<String>,
+    ) -> Self {
+        let seconds = plan.pace.duration.as_secs_f64();
+        let Outcome {
+            sent,
+            counts,
+            latency,
+            ..
+        } = &outcome;
+        let bad = outcome.lost + counts.corrupted + counts.refused;
+        let objective = plan
+            .slo
+            .as_ref()
+            .map(|slo| slo.judge(latency, bad, sent.sent));
+        let schedule = outcome.rate.map(|_| Schedule {
+            late: sent.late_count,
+            p99_ns: sent.late.value_at_quantile(0.99),
+            max_ns: sent.late.max(),
+        });
+        let cpu = sent.on_core.as_secs_f64();
+        let kept = sent.unsent as f64 <= SLIPPED_MAX * (sent.sent + sent.unsent) as f64;
+        let met = objective
+            .as_ref()
+            .map(|all| all.iter().all(|one| one.met) && kept && error.is_none());
+        let ends_all = error.is_some() || outcome.cut;
+        let mut problems: Vec<String> = error.into_iter().collect();
+        problems.extend(problems_of(&outcome, sunk));
+        Self {
+            offered_rate: outcome.rate,
+            sent_rate: sent.in_span as f64 / seconds,
+            received_rate: outcome.in_span as f64 / seconds,
+            sent: sent.sent,
+            counts: *counts,
+            lost: outcome.lost,
+            unsent: sent.unsent,
+            schedule,
+            full_waits: sent.waits,
+            sender_cpu_s: cpu,
+            sent_per_cpu_second: if cpu > 0.0 {
+                sent.sent as f64 / cpu
+            } else {
+                0.0
+            },
+            sunk,
+            connections_lost: outcome.connections_lost,
+            latency: Latency::new(latency),
+            ack_latency: outcome.acks.as_ref().map(Latency::new),
+            objective: objective.unwrap_or_default(),
+            met,
+            problems,
+            series: outcome.points,
+            histogram: outcome.latency,
+            ends_all,
+        }
+    }
+
+    /// Whether it met the objective; true without one.
+    pub(crate) fn is_met(&self) -> bool {
+        self.met.unwrap_or(true)
+    }
+
+    /// The objective's bounds of latency, for a chart: each with its name.
+    pub(super) fn objective_marks(&self) -> Vec<Mark> {
+        let mark = |judged: &Judged| {
+            let (quantile, at_most_ns) = judged.bound?;
+            let most = self.latency.count.max(1) as f64;
+            Some(Mark {
+                name: judged.term.clone(),
+                x: (1.0 / (1.0 - quantile)).min(most),
+                y: at_most_ns as f64,
+                met: judged.met,
+            })
+        };
+        self.objective.iter().filter_map(mark).collect()
+    }
+
+    /// How many messages a cause of failure is about.
+    pub(super) fn count_of(&self, what: FailOn) -> u64 {
+        match what {
+            // What a sink in this process has not taken is lost too.
+            FailOn::Lost => self.lost + self.sunk.map_or(0, |sunk| self.sent.abs_diff(sunk)),
+            FailOn::Duplicated => self.counts.duplicated,
+            FailOn::Reordered => self.counts.reordered,
+            FailOn::Corrupted => self.counts.corrupted,
+            FailOn::Refused => self.counts.refused,
+            FailOn::Nothing => 0,
+        }
+    }
+}
+
+/// What whoever reads the numbers should know.
+fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
+    let Outcome { sent, counts, .. } = outcome;
+    let mut problems = Vec::new();
+    let mut say = |when: bool, what: String| {
+        if when {
+            problems.push(what);
+        }
+    };
+    let measured = sent.late.len();
+    let share = 100.0 * sent.late_count as f64 / measured.max(1) as f64;
+    say(
+        outcome.rate.is_some() && sent.late_count as f64 > SLIPPED_MAX * measured as f64,
+        format!(
+            "the load could not keep its own schedule: {} messages ({share:.1} %) left more than {} late, the latest by {}; their latency counts from when they were to leave",
+            count(sent.late_count),
+            time(LATE_NS),
+            time(sent.late.max())
+        ),
+    );
+    say(
+        sent.unsent > 0,
+        format!(
+            "{} messages were due and never sent: the target, or this machine, takes no more",
+            count(sent.unsent)
+        ),
+    );
+    if let Some(why) = &outcome.refusal {
+        say(
+            true,
+            format!("{} messages were refused: {why}", count(counts.refused)),
+        );
+    }
+    say(
+        counts.late > 0,
+        format!("{} of the lost messages came later", count(counts.late)),
+    );
+    say(
+        counts.strange > 0,
+        format!(
+            "{} messages came that are none of this load's: somebody else publishes there, or a handler takes the stamps away",
+            count(counts.strange)
+        ),
+    );
+    if let Some(sunk) = sunk.filter(|sunk| *sunk != sent.sent) {
+        say(
+            true,
+            format!(
+                "the sink took {} of {} messages",
+                count(sunk),
+                count(sent.sent)
+            ),
+        );
+    }
+    say(
+        outcome.latency.is_empty(),
+        "no message was measured".to_owned(),
+    );
+    say(
+        outcome.cut,
+        "a signal ended the load before its time".to_owned(),
+    );
+    problems
+}

@@ -1,0 +1,215 @@
+//! The table at the end of a run.
+
+use std::fmt::Write;
+
+use super::Report;
+use super::step::{QUANTILES, StepReport};
+use crate::units::{count, rate, time};
+
+/// Widths of a sweep's columns.
+const WIDTH: usize = 11;
+
+/// The table.
+pub(super) fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: &str| {
+        writeln!(text, "{what:<12} {value}").expect("a text takes what is written")
+    };
+    for parameter in &report.parameters {
+        line(parameter.name, &parameter.value);
+    }
+    text.push('\n');
+    if report.loads.len() > 1 {
+        text += &sweep(report);
+        text.push('\n');
+    }
+    if let Some(load) = report.shown() {
+        text += &details(report, load);
+    }
+    if let Some(verdict) = verdict(report) {
+        text += &format!("\n{verdict}\n");
+    }
+    text
+}
+
+/// One line a load.
+fn sweep(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |cells: [String; 8]| {
+        let cells = cells.map(|cell| format!("{cell:>WIDTH$}"));
+        writeln!(text, "{}", cells.join(" ")).expect("a text takes what is written");
+    };
+    line(
+        [
+            "offered/s",
+            "sent/s",
+            "back/s",
+            "p50",
+            "p99",
+            "p99.9",
+            "lost",
+            "objective",
+        ]
+        .map(str::to_owned),
+    );
+    for load in &report.loads {
+        line([
+            load.offered_rate.map_or("-".to_owned(), rate),
+            rate(load.sent_rate),
+            rate(load.received_rate),
+            time(load.latency.at("p50")),
+            time(load.latency.at("p99")),
+            time(load.latency.at("p99.9")),
+            count(load.lost),
+            load.met
+                .map_or("-", |met| if met { "met" } else { "missed" })
+                .to_owned(),
+        ]);
+    }
+    text
+}
+
+/// All about one load.
+fn details(report: &Report, load: &StepReport) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        writeln!(text, "{what:<12} {value}").expect("a text takes what is written")
+    };
+    let offered = load.offered_rate.map_or(String::new(), |offered| {
+        format!("{} offered · ", rate(offered))
+    });
+    line(
+        "msgs/s",
+        format!(
+            "{offered}{} sent · {} {}",
+            rate(load.sent_rate),
+            rate(load.received_rate),
+            report.back()
+        ),
+    );
+    line("messages", messages(report, load));
+    line(
+        "latency",
+        format!(
+            "{}, of {} messages",
+            report.latency_is,
+            count(load.latency.count)
+        ),
+    );
+    line("", latencies(&load.latency));
+    if let Some(acks) = &load.ack_latency {
+        line("stored", latencies(acks));
+    }
+    if let Some(kept) = load.schedule {
+        line(
+            "schedule",
+            format!(
+                "{} messages left more than 1 ms late; p99 {}, the latest {}",
+                count(kept.late),
+                time(kept.p99_ns),
+                time(kept.max_ns)
+            ),
+        );
+    }
+    line(
+        "generator",
+        format!(
+            "{:.2} s of cores to send: {} msgs per CPU-second",
+            load.sender_cpu_s,
+            count(load.sent_per_cpu_second as u64)
+        ),
+    );
+    for judged in &load.objective {
+        line(
+            "objective",
+            format!(
+                "{:<14} {:>10}  {}",
+                judged.term,
+                judged.found,
+                if judged.met { "met" } else { "missed" }
+            ),
+        );
+    }
+    for problem in &load.problems {
+        line("note", problem.clone());
+    }
+    text
+}
+
+/// What became of the messages of a load.
+pub(super) fn messages(report: &Report, load: &StepReport) -> String {
+    let counts = &load.counts;
+    let mut parts = vec![(load.sent, "sent"), (counts.received, report.back())];
+    parts.extend([
+        (load.lost, "lost"),
+        (counts.duplicated, "duplicated"),
+        (counts.reordered, "reordered"),
+        (counts.corrupted, "corrupted"),
+    ]);
+    parts.extend(
+        [
+            (counts.refused, "refused"),
+            (load.unsent, "not sent"),
+            (load.connections_lost, "connections lost"),
+        ]
+        .into_iter()
+        .filter(|(number, _)| *number > 0),
+    );
+    parts.extend(load.sunk.map(|sunk| (sunk, "in the sink")));
+    parts
+        .iter()
+        .map(|(number, what)| format!("{} {what}", count(*number)))
+        .collect::<Vec<_>>()
+        .join(" · ")
+}
+
+fn latencies(latency: &super::step::Latency) -> String {
+    let one = |(name, _): &(&str, f64)| format!("{name} {}", time(latency.at(name)));
+    QUANTILES.iter().map(one).collect::<Vec<_>>().join(" · ")
+}
+
+/// The last word.
+pub(super) fn verdict(report: &Report) -> Option<String> {
+    let met = report.met?;
+    Some(match (report.best_rate, met) {
+        (Some(best), _) => format!("the objective is met up to {} msgs/s", rate(best)),
+        (None, true) => "the objective was met".to_owned(),
+        (None, false) => "the objective was missed".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::report;
+    use super::*;
+
+    #[test]
+    fn a_table_says_what_became_of_the_messages() {
+        let text = text(&report(1));
+        for words in [
+            "1,000 sent",
+            "3 lost",
+            "1 duplicated",
+            "p99 990 µs",
+            "p99=500us",
+            "missed",
+            "the objective was missed",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+        assert!(!text.contains("offered/s"));
+    }
+
+    #[test]
+    fn a_sweep_has_a_line_a_load() {
+        let text = text(&report(3));
+        assert!(text.contains("offered/s"));
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.ends_with("     missed"))
+                .count(),
+            3,
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Running a plan: one load, several at given rates, or a search.
+
+mod in_process;
+pub(crate) mod outlet;
+mod over_nats;
+mod progress;
+mod sender;
+mod signals;
+mod step;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use anyhow::Context;
+use millpond::Engine;
+
+pub(crate) use sender::LATE_NS;
+pub(crate) use step::Outcome;
+
+use crate::clock;
+use crate::core::random::Random;
+use crate::core::search::Search;
+use crate::embedded;
+use crate::nats::sink::{Sink, Taken};
+use crate::plan::{Auth, Plan, Rates, Server, Target};
+use crate::report::{Report, StepReport};
+use crate::units::rate as rate_text;
+use progress::Progress;
+use signals::Signals;
+use step::Step;
+
+/// What loads go to, for all of a plan.
+enum Backend {
+    Server(Server),
+    Sink(Server, Arc<Taken>),
+    Engine(Engine),
+}
+
+/// Runs a plan; what became of it.
+///
+/// # Errors
+/// A load can't be begun. What goes wrong later is in the report.
+pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
+    let signals = Signals::listen()?;
+    let mut runner = Runner {
+        plan,
+        backend: Backend::start(plan)?,
+        signals,
+        runs: Random::new(
+            clock::unix_seconds() ^ u64::from(std::process::id()) << 32,
+            0,
+        ),
+        report: Report::new(plan),
+    };
+    let ended = runner.all();
+    if let Backend::Engine(engine) = &runner.backend {
+        embedded::stop(engine);
+    }
+    ended.map(|()| runner.report)
+}
+
+impl Backend {
+    fn start(plan: &Plan) -> anyhow::Result<Self> {
+        Ok(match &plan.target {
+            Target::Server(server) => Self::Server(server.clone()),
+            Target::Embedded(component) => {
+                Self::Engine(embedded::start(component, &plan.messages)?)
+            }
+            Target::Sink => {
+                let sink = Sink::listen((Ipv4Addr::LOCALHOST, 0).into())
+                    .context("listening on a port of this machine")?;
+                let (address, taken) = (sink.address()?, sink.taken());
+                let thread = std::thread::Builder::new().name("sink".into());
+                // It ends with the process; what goes wrong with it, its connections say.
+                thread.spawn(move || sink.serve())?;
+                let server = Server {
+                    host: address.ip().to_string(),
+                    port: address.port(),
+                    auth: Auth::None,
+                };
+                Self::Sink(server, taken)
+            }
+        })
+    }
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    backend: Backend,
+    signals: Signals,
+    /// Numbers of runs: other loads' messages are told by them.
+    runs: Random,
+    report: Report,
+}
+
+impl Runner<'_> {
+    fn all(&mut self) -> anyhow::Result<()> {
+        match &self.plan.pace.rates {
+            Rates::Closed(_) => {
+                self.step(None)?;
+            }
+            Rates::Open(rates) => {
+                for (index, rate) in rates.iter().enumerate() {
+                    if rates.len() > 1 {
+                        eprintln!(
+                            "load {} of {}: {} msgs/s",
+                            index + 1,
+                            rates.len(),
+                            rate_text(*rate)
+                        );
+                    }
+                    if self.step(Some(*rate))?.ends_all {
+                        break;
+                    }
+                }
+            }
+            Rates::Search {
+                first,
+                bounds,
+                precision,
+            } => self.search(Search::new(*first, *bounds, *precision))?,
+        }
+        Ok(())
+    }
+
+    fn search(&mut self, mut search: Search) -> anyhow::Result<()> {
+        while let Some(rate) = search.next_rate() {
+            eprintln!("trying {} msgs/s", rate_text(rate));
+            let step = self.step(Some(rate))?;
+            let (met, ends_all) = (step.is_met(), step.ends_all);
+            eprintln!(
+                "{} msgs/s {} the objective",
+                rate_text(rate),
+                if met { "met" } else { "missed" }
+            );
+            if ends_all {
+                break;
+            }
+            search.told(rate, met);
+        }
+        self.report.found(search.best());
+        Ok(())
+    }
+
+    /// One load; its report.
+    fn step(&mut self, rate: Option<f64>) -> anyhow::Result<&StepReport> {
+        let step = Step::new(self.plan, rate, self.runs.next() as u32);
+        let mut progress = Progress::new();
+        let before = self.sunk();
+        let outcome = match &self.backend {
+            Backend::Server(server) | Backend::Sink(server, _) => {
+                over_nats::run(&step, server, &mut progress, &self.signals)
+            }
+            Backend::Engine(engine) => in_process::run(&step, engine, &mut progress, &self.signals),
+        };
+        progress.end();
+        let sunk = self.sunk().map(|after| after - before.unwrap_or(0));
+        Ok(self.report.add(self.plan, outcome?, sunk))
+    }
+
+    /// What our sink took so far.
+    fn sunk(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Sink(_, taken) => Some(taken.messages.load(Relaxed)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One load at one rate: its threads are started, watched, waited for, and what they counted is put together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::progress::Progress;
+use super::sender::{Pacing, Sender, Sent};
+use super::signals::Signals;
+use crate::clock::{self, Clock};
+use crate::control::{Control, Wake};
+use crate::core::counts::Counts;
+use crate::core::ledger::{Ledger, places_for};
+use crate::core::random::Random;
+use crate::core::receiver::{Check, Receiver};
+use crate::core::recorder::{Recorder, Span, latencies};
+use crate::core::schedule::Schedule;
+use crate::core::series::{Live, Point};
+use crate::core::stamp::Stamp;
+use crate::plan::{Mode, Plan};
+
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long it must be quiet at the end, so that duplicates of the last messages are seen.
+const QUIET: Duration = Duration::from_millis(100);
+/// The share of the measured time that may be used to send what was due by its end.
+const GRACE: u32 = 10;
+
+/// What a load needs while it runs.
+pub(crate) struct Step<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// Messages a second; none in a closed loop.
+    pub(crate) rate: Option<f64>,
+    /// Which run it is, for stamps and reply subjects.
+    pub(crate) run: u32,
+    /// What is measured.
+    pub(crate) span: Span,
+    /// Messages that come back, one ledger a connection; none where nothing comes back.
+    pub(crate) ledgers: Vec<Arc<Ledger>>,
+    /// Messages that a stream has to acknowledge, where they are observed too.
+    pub(crate) acks: Vec<Arc<Ledger>>,
+    /// What is watched.
+    pub(crate) live: Arc<Live>,
+    /// The senders that wait for room.
+    pub(crate) wakes: Arc<[Wake]>,
+    /// What the threads say to each other.
+    pub(crate) control: Arc<Control>,
+    /// When it began.
+    pub(crate) clock: Clock,
+    /// How many of our PINGs were answered.
+    pub(crate) pongs: Arc<AtomicU64>,
+}
+
+/// What became of a load.
+pub(crate) struct Outcome {
+    /// Messages a second that were asked for.
+    pub(crate) rate: Option<f64>,
+    /// What the senders did, added up.
+    pub(crate) sent: Sent,
+    /// What came back.
+    pub(crate) counts: Counts,
+    /// Messages that did not.
+    pub(crate) lost: u64,
+    /// Messages that came back within the measured time.
+    pub(crate) in_span: u64,
+    /// Latencies.
+    pub(crate) latency: Histogram<u64>,
+    /// Latencies of a stream's acknowledgements, where messages are observed too.
+    pub(crate) acks: Option<Histogram<u64>>,
+    /// Over time.
+    pub(crate) points: Vec<Point>,
+    /// What was said of the first message that was not taken.
+    pub(crate) refusal: Option<String>,
+    /// Connections that were lost.
+    pub(crate) connections_lost: u64,
+    /// Whether it was ended by a signal.
+    pub(crate) cut: bool,
+    /// What ended it before its time.
+    pub(crate) error: Option<anyhow::Error>,
+}
+
+impl<'a> Step<'a> {
+    /// A load at this rate.
+    pub(crate) fn new(plan: &'a Plan, rate: Option<f64>, run: u32) -> Self {
+        let ns = |time: Duration| time.as_nanos() as u64;
+        let begin_ns = ns(plan.pace.warmup);
+        let span = Span {
+            begin_ns,
+            end_ns: begin_ns + ns(plan.pace.duration),
+        };
+        let connections = u64::from(plan.connections);
+        let ledgers_of = |kinds: u64| {
+            let in_flight = plan.pace.in_flight_max / connections;
+            let places = places_for(
+                connections * kinds,
+                rate.unwrap_or(0.0),
+                ns(plan.pace.settle),
+                in_flight,
+            );
+            (0..connections)
+                .map(|_| Arc::new(Ledger::new(places)))
+                .collect::<Vec<_>>()
+        };
+        let (ledgers, acks) = match &plan.mode {
+            Mode::Publish(None) => (Vec::new(), Vec::new()),
+            Mode::Publish(Some(_)) | Mode::Request(_) | Mode::Stream(_, None) => {
+                (ledgers_of(1), Vec::new())
+            }
+            Mode::Stream(_, Some(_)) => (ledgers_of(2), ledgers_of(2)),
+        };
+        Self {
+            plan,
+            rate,
+            run,
+            span,
+            ledgers,
+            acks,
+            live: Arc::new(Live::new(span.begin_ns, span.end_ns)),
+            wakes: (0..connections).map(|_| Wake::default()).collect(),
+            control: Arc::default(),
+            clock: Clock::start(),
+            pongs: Arc::default(),
+        }
+    }
+
+    /// Who settles what comes to one connection's inbox: acknowledgements where messages are observed too, or else what comes back.
+    pub(crate) fn inbox(&self, connection: u16) -> Receiver {
+        let (check, ledgers, live) = match &self.plan.mode {
+            Mode::Stream(_, Some(_)) => (
+                Check::Nothing,
+                &self.acks,
+                Live::new(self.span.begin_ns, self.span.end_ns).into(),
+            ),
+            Mode::Request(check) => (*check, &self.ledgers, Arc::clone(&self.live)),
+            _ => (Check::Nothing, &self.ledgers, Arc::clone(&self.live)),
+        };
+        let ledger = Arc::clone(&ledgers[usize::from(connection)]);
+        self.receiver(check, (connection, vec![ledger]), live)
+    }
+
+    /// Who settles what is observed, of all connections.
+    pub(crate) fn observer(&self) -> Receiver {
+        self.receiver(
+            Check::Stamp,
+            (0, self.ledgers.clone()),
+            Arc::clone(&self.live),
+        )
+    }
+
+    fn receiver(
+        &self,
+        check: Check,
+        ledgers: (u16, Vec<Arc<Ledger>>),
+        live: Arc<Live>,
+    ) -> Receiver {
+        let subjects = self.plan.messages.subjects.names().len();
+        Receiver::new(
+            self.run,
+            check,
+            ledgers,
+            subjects,
+            Recorder::new(self.span, live),
+        )
+    }
+
+    /// The sender of one connection.
+    pub(crate) fn sender<O>(&self, connection: u16, outlet: O) -> Sender<'_, O> {
+        let plan = self.plan;
+        let random = Random::new(plan.messages.seed, 1 << 32 | u64::from(connection));
+        let pacing = match self.rate {
+            None => Pacing::Closed,
+            Some(rate) => Pacing::Open(Schedule::new(
+                plan.pace.arrivals,
+                rate,
+                connection,
+                plan.connections,
+                random,
+            )),
+        };
+        let fire_and_forget = self.ledgers.is_empty();
+        Sender {
+            outlet,
+            messages: &plan.messages,
+            stamp: Stamp {
+                run: self.run,
+                connection,
+                sequence: 0,
+            },
+            pacing,
+            span: self.span,
+            grace_ns: (plan.pace.duration / GRACE).as_nanos() as u64,
+            ledgers: self.bounds(connection),
+            recorder: fire_and_forget.then(|| Recorder::new(self.span, Arc::clone(&self.live))),
+            wake: &self.wakes[usize::from(connection)],
+            live: &self.live,
+            control: &self.control,
+            clock: self.clock,
+        }
+    }
+
+    /// The ledgers of one connection, and how many of its messages may be under way in each.
+    fn bounds(&self, connection: u16) -> Vec<(Arc<Ledger>, u64)> {
+        let (connections, connection) = (u64::from(self.plan.connections), usize::from(connection));
+        let share = |all: u64| {
+            (all / connections + u64::from((connection as u64) < all % connections)).max(1)
+        };
+        let in_flight = match (self.rate, &self.plan.pace.rates) {
+            (None, crate::plan::Rates::Closed(window)) => share(*window),
+            _ => share(self.plan.pace.in_flight_max),
+        };
+        let acks_max = match &self.plan.mode {
+            Mode::Stream(acks_max, _) => *acks_max,
+            _ => u64::MAX,
+        };
+        let main = self.ledgers.get(connection).map(|ledger| {
+            let most = if self.acks.is_empty() {
+                in_flight.min(acks_max)
+            } else {
+                in_flight
+            };
+            (Arc::clone(ledger), most)
+        });
+        let acks = self
+            .acks
+            .get(connection)
+            .map(|ledger| (Arc::clone(ledger), acks_max));
+        main.into_iter().chain(acks).collect()
+    }
+
+    /// Watches the load until its senders are done, then waits for what is under way. Whether a signal ended it.
+    pub(crate) fn watch(
+        &self,
+        progress: &mut Progress,
+        signals: &Signals,
+        senders_done: impl Fn() -> bool,
+        pongs: u64,
+    ) -> bool {
+        let settle_ns = self.plan.pace.settle.as_nanos() as u64;
+        let mut cut = false;
+        let look = |progress: &mut Progress| {
+            clock::rest(LOOK);
+            let now_ns = self.clock.ns();
+            self.all()
+                .for_each(|ledger| ledger.expire(now_ns.saturating_sub(settle_ns)));
+            progress.show(self, now_ns);
+        };
+        while !senders_done() {
+            look(progress);
+            if signals.came() && !cut {
+                cut = true;
+                self.control.stop();
+            }
+        }
+        let done_ns = self.clock.ns();
+        let waits =
+            || self.all().any(|ledger| ledger.in_flight() > 0) || self.pongs.load(SeqCst) < pongs;
+        while waits() && !self.control.has_failed() && self.clock.ns() < done_ns + settle_ns {
+            look(progress);
+        }
+        if !self.control.has_failed() && !self.ledgers.is_empty() {
+            clock::rest(QUIET);
+        }
+        self.control.end();
+        cut
+    }
+
+    /// What the senders and receivers of this load did, put together.
+    pub(crate) fn outcome(
+        &self,
+        sent: Vec<Sent>,
+        received: Vec<Receiver>,
+        acks: Vec<Receiver>,
+        refusal: Option<String>,
+        cut: bool,
+    ) -> Outcome {
+        self.all().for_each(|ledger| ledger.expire(u64::MAX));
+        let mut counts = Counts::default();
+        let mut latency = latencies();
+        let mut in_span = 0;
+        let mut sent = sent
+            .into_iter()
+            .reduce(Sent::and)
+            .expect("there is a connection");
+        let mut record = |recorder: Recorder| {
+            let (found, found_in_span) = recorder.end();
+            latency.add(&found).expect("all have the same bounds");
+            in_span += found_in_span;
+        };
+        sent.recorders.drain(..).for_each(&mut record);
+        for receiver in received {
+            let (found, recorder) = receiver.end();
+            counts.add(&found);
+            record(recorder);
+        }
+        let mut ack_latency = (!acks.is_empty()).then(latencies);
+        for receiver in acks {
+            let (found, recorder) = receiver.end();
+            counts.refused += found.refused;
+            if let Some(all) = &mut ack_latency {
+                all.add(recorder.end().0).expect("all have the same bounds");
+            }
+        }
+        let error = self.control.take_error();
+        if self.ledgers.is_empty() && error.is_none() {
+            // The server has said that it took all.
+            counts.received = sent.sent;
+        }
+        Outcome {
+            rate: self.rate,
+            sent,
+            counts,
+            lost: self.ledgers.iter().map(|ledger| ledger.lost()).sum(),
+            in_span,
+            latency,
+            acks: ack_latency,
+            points: self.live.series.lock().points(self.span.end_ns),
+            refusal,
+            connections_lost: self.control.connections_lost(),
+            cut,
+            error,
+        }
+    }
+
+    /// Messages under way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.ledgers.iter().map(|ledger| ledger.in_flight()).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Ledger>> {
+        self.ledgers.iter().chain(&self.acks)
+    }
+}

@@ -1,0 +1,96 @@
+//! The program `loadgen`, driven as a user drives it: against a scripted service, a real server, and the engine in process.
+
+mod in_process;
+mod outputs;
+mod refusals;
+mod scripted;
+mod servers;
+mod service;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The program with these arguments.
+fn loadgen(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(line.split_whitespace());
+    command
+}
+
+/// What a run of the program came to.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the program writes text");
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    #[track_caller]
+    fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in {}", self.err);
+        }
+        self
+    }
+
+    /// The loads of its report.
+    #[track_caller]
+    fn loads(&self) -> Vec<Value> {
+        let report: Value = serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err));
+        report["loads"]
+            .as_array()
+            .expect("a report has loads")
+            .clone()
+    }
+
+    /// Its only load.
+    #[track_caller]
+    fn load(&self) -> Value {
+        let mut loads = self.loads();
+        assert_eq!(loads.len(), 1);
+        loads.remove(0)
+    }
+}
+
+/// Runs the program to its end.
+fn done(command: &mut Command) -> Done {
+    Done::of(command.output().expect("the program exists"))
+}
+
+/// A number of a report.
+#[track_caller]
+fn n(load: &Value, key: &str) -> u64 {
+    load[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{key} in {load}"))
+}
+
+/// A quantile of a report, in milliseconds.
+#[track_caller]
+fn quantile_ms(load: &Value, name: &str) -> f64 {
+    let all = load["latency"]["quantiles_ns"]
+        .as_array()
+        .expect("there are some");
+    let found = all.iter().find(|pair| pair[0] == name);
+    found.unwrap_or_else(|| panic!("{name} in {load}"))[1]
+        .as_f64()
+        .expect("it is a number")
+        / 1e6
+}

@@ -1,0 +1,118 @@
+//! Each output, read back.
+
+use std::fs;
+
+use millpond_tests::folder::Folder;
+
+use crate::service::{Does, Service};
+use crate::{done, loadgen, n};
+
+#[test]
+fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (page, curve) = (file("report.html"), file("curve.hgrm"));
+    let line = format!(
+        "publish --sink --rate 5000 --arrivals constant --duration 1s --warmup 200ms --connections 2 --subjects 10 --skew 1 --size 24..400 \
+         --json --html {page} --hgrm {curve} --title Sunk"
+    );
+    let ended = done(&mut loadgen(&line))
+        .ended(0)
+        .says(&["msgs/s", "sent", "in flight", " %"]);
+    let load = ended.load();
+    assert_eq!(
+        ["sent", "received", "sunk", "lost", "unsent"].map(|key| n(&load, key)),
+        [6_000, 6_000, 6_000, 0, 0]
+    );
+    assert_eq!(n(&load["latency"], "count"), 5_000);
+    assert!(
+        load["schedule"]["max_ns"].is_u64() && load["sent_per_cpu_second"].as_f64() > Some(0.0)
+    );
+    let series = load["series"].as_array().expect("there is one");
+    let sent: f64 = series
+        .iter()
+        .map(|point| point["sent_rate"].as_f64().unwrap_or(0.0) / 10.0)
+        .sum();
+    // What left in the measured time is in its intervals; a busy machine may send the last of it later.
+    assert!(
+        series.len() == 10 && (1.0..=5_500.0).contains(&sent),
+        "{sent}"
+    );
+    let page = fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("<title>Sunk</title>") && page.matches("<svg").count() == 3);
+    let curve = fs::read_to_string(curve).expect("it was written");
+    assert!(curve.contains("Total count    =         5000]"), "{curve}");
+}
+
+#[test]
+fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
+    let ended = done(&mut loadgen("publish --sink --duration 300ms --warmup 0s")).ended(0);
+    for words in [
+        "as fast as the socket takes it",
+        "0 lost",
+        "in the sink",
+        "msgs per CPU-second",
+        "p99.9",
+    ] {
+        assert!(
+            ended.out.contains(words),
+            "{words:?} is not in {}",
+            ended.out
+        );
+    }
+}
+
+#[test]
+fn a_sweep_has_a_line_a_rate() {
+    let ended = done(&mut loadgen(
+        "publish --sink --sweep 500..1000*2 --arrivals constant --duration 300ms --warmup 0s --csv",
+    ))
+    .ended(0);
+    let lines: Vec<Vec<&str>> = ended
+        .out
+        .lines()
+        .map(|line| line.split(',').collect())
+        .collect();
+    let at = |name: &str| {
+        lines[0]
+            .iter()
+            .position(|found| *found == name)
+            .expect(name)
+    };
+    let of = |name| [1, 2].map(|row: usize| lines[row][at(name)]);
+    assert_eq!(
+        (lines.len(), of("offered_rate"), of("sent")),
+        (3, ["500", "1000"], ["150", "300"])
+    );
+}
+
+#[test]
+fn a_search_ends_below_what_a_service_can_do() {
+    // The sink takes anything: the search ends at the highest rate that it may try.
+    let found = done(&mut loadgen(
+        "publish --sink --find-max --slo p50=10s,lost=0 --rate 500 --rate-max 2000 --duration 200ms --warmup 0s --json",
+    ));
+    let found = found.ended(0);
+    let report: serde_json::Value = serde_json::from_str(&found.out).expect("it is JSON");
+    assert_eq!(
+        (report["best_rate"].as_f64(), report["met"].as_bool()),
+        (Some(2_000.0), Some(true))
+    );
+    assert_eq!(found.loads().len(), 3);
+}
+
+#[test]
+fn a_search_that_finds_nothing_misses_the_objective() {
+    let service = Service::start(|_| Does::Loses);
+    let line = format!(
+        "request --subject in --find-max --slo p99=1s --rate 1 --rate-max 2 --duration 2s --warmup 0s --settle 100ms --arrivals constant --server {}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line)).ended(13);
+    assert!(
+        ended.out.contains("the objective was missed"),
+        "{}",
+        ended.out
+    );
+    assert_eq!(service.taken(), 2);
+}

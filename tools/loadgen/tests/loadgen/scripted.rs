@@ -1,0 +1,289 @@
+//! What loadgen says of a service whose faults are known.
+
+use std::time::Duration;
+
+use crate::service::{Does, Service};
+use crate::{Done, done, loadgen, n, quantile_ms};
+
+/// Runs requests of a constant rate through a service; the program's report, and how many messages the service saw.
+fn asked(script: fn(u64) -> Does, more: &str) -> (Done, u64) {
+    let service = Service::start(script);
+    let line = format!(
+        "request --subject in --arrivals constant --warmup 0s --json --server {} {more}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line));
+    (ended, service.taken())
+}
+
+#[test]
+fn known_delays_give_known_percentiles() {
+    // One in ten takes 300 ms, all others 100 ms; none waits for another.
+    const SLOW: Duration = Duration::from_millis(300);
+    const FAST: Duration = Duration::from_millis(100);
+    let (ended, taken) = asked(
+        |n| {
+            if n % 10 == 9 {
+                Does::Delays(SLOW)
+            } else {
+                Does::Delays(FAST)
+            }
+        },
+        "--rate 100 --duration 2s",
+    );
+    let load = ended.ended(0).load();
+    assert_eq!(
+        (n(&load, "sent"), n(&load, "received"), taken),
+        (200, 200, 200)
+    );
+    // A busy machine may be slower than the delays, and never faster.
+    assert!(load["latency"]["min_ns"].as_f64() >= Some(100e6));
+    assert!(quantile_ms(&load, "p50") >= 100.0);
+    assert!(quantile_ms(&load, "p99") >= 300.0);
+    assert!(quantile_ms(&load, "max") >= 300.0);
+}
+
+#[test]
+fn losses_duplicates_reordering_and_damage_are_found_exactly() {
+    fn script(n: u64) -> Does {
+        match n % 100 {
+            10 | 20 | 30 => Does::Loses,
+            40 | 50 => Does::Doubles,
+            60 | 70 | 80 | 90 => Does::Swaps,
+            // The stamp's mark, its sequence, its checksums, and the rest.
+            91 => Does::Damages(0),
+            93 => Does::Damages(9),
+            95 => Does::Damages(17),
+            97 => Does::Damages(22),
+            99 => Does::Damages(100),
+            _ => Does::Answers,
+        }
+    }
+    let (ended, taken) = asked(script, "--rate 1000 --duration 1s --settle 2s");
+    let load = ended.ended(6).load();
+    assert_eq!((n(&load, "sent"), taken), (1_000, 1_000));
+    let found = [
+        "received",
+        "lost",
+        "duplicated",
+        "reordered",
+        "corrupted",
+        "strange",
+        "late",
+    ]
+    .map(|key| n(&load, key));
+    assert_eq!(found, [970, 30, 20, 40, 50, 0, 0]);
+}
+
+#[test]
+fn the_same_is_found_of_what_is_observed_where_its_stamp_still_says_whose_it_is() {
+    fn script(n: u64) -> Does {
+        match n % 100 {
+            10 => Does::Loses,
+            40 => Does::Doubles,
+            60 => Does::Swaps,
+            // The mark, and the rest of the payload.
+            91 => Does::Damages(0),
+            99 => Does::Damages(100),
+            _ => Does::Answers,
+        }
+    }
+    let service = Service::start(script);
+    let line = format!(
+        "publish --subject in --observe out --arrivals constant --rate 1000 --duration 1s --warmup 0s --settle 2s --json --server {}",
+        service.url()
+    );
+    let load = done(&mut loadgen(&line)).ended(6).load();
+    assert_eq!(service.taken(), 1_000);
+    let found = [
+        "sent",
+        "received",
+        "lost",
+        "duplicated",
+        "reordered",
+        "corrupted",
+        "strange",
+    ]
+    .map(|key| n(&load, key));
+    assert_eq!(found, [1_000, 990, 10, 10, 10, 20, 0]);
+}
+
+#[test]
+fn an_observed_message_whose_identity_is_damaged_is_corrupted_and_lost() {
+    let service = Service::start(|n| {
+        if n == 5 {
+            Does::Damages(9)
+        } else {
+            Does::Answers
+        }
+    });
+    let line = format!(
+        "publish --subject in --observe out --arrivals constant --rate 100 --duration 200ms --warmup 0s --settle 500ms --json --server {}",
+        service.url()
+    );
+    let load = done(&mut loadgen(&line)).ended(6).load();
+    assert_eq!(
+        ["received", "lost", "corrupted"].map(|key| n(&load, key)),
+        [19, 1, 1]
+    );
+}
+
+#[test]
+fn stamps_in_headers_find_damage_too() {
+    let (ended, _) = asked(
+        |n| {
+            if n % 10 == 3 {
+                Does::Damages(2)
+            } else {
+                Does::Answers
+            }
+        },
+        "--rate 500 --duration 200ms --size 3..9 --subjects 5 --header tenant:blue",
+    );
+    let load = ended.ended(6).load();
+    assert_eq!(
+        ["sent", "received", "corrupted", "reordered"].map(|key| n(&load, key)),
+        [100, 100, 10, 0]
+    );
+}
+
+#[test]
+fn a_stall_is_in_the_tail_and_the_schedule_goes_on() {
+    // The service stands still for 600 ms in the middle, and everything behind that waits. A closed loop would have seen one slow message
+    // of many; at 1,000 a second, 600 were due meanwhile.
+    const STALL: Duration = Duration::from_millis(600);
+    let (ended, taken) = asked(
+        |n| {
+            if n == 500 {
+                Does::Stalls(STALL)
+            } else {
+                Does::Answers
+            }
+        },
+        "--rate 1000 --duration 2s",
+    );
+    let load = ended.ended(0).load();
+    assert_eq!((n(&load, "received"), taken), (2_000, 2_000));
+    assert!(quantile_ms(&load, "max") >= 600.0);
+    // Of 2,000 messages the last of those that waited did so for nothing and the first for 600 ms: 200 waited 400 ms and more, and
+    // 400 waited 200 ms and more.
+    assert!(
+        quantile_ms(&load, "p90") >= 395.0,
+        "{}",
+        quantile_ms(&load, "p90")
+    );
+    assert!(
+        quantile_ms(&load, "p75") >= 95.0,
+        "{}",
+        quantile_ms(&load, "p75")
+    );
+}
+
+#[test]
+fn a_closed_loop_keeps_its_window() {
+    const DELAY: Duration = Duration::from_millis(50);
+    let (ended, _) = asked(|_| Does::Delays(DELAY), "--window 4 --duration 1s");
+    let load = ended.ended(0).load();
+    // Four every 50 ms, for a second, are 80.
+    assert!((4..=84).contains(&n(&load, "sent")), "{load}");
+    assert_eq!(n(&load, "received"), n(&load, "sent"));
+    assert!(load["latency"]["min_ns"].as_f64() >= Some(50e6));
+}
+
+#[test]
+fn the_warm_up_is_counted_and_not_measured() {
+    let service = Service::start(|n| {
+        if n < 100 {
+            Does::Delays(Duration::from_millis(500))
+        } else {
+            Does::Answers
+        }
+    });
+    let line = format!(
+        "request --subject in --arrivals constant --rate 100 --warmup 1s --duration 1s --json --server {}",
+        service.url()
+    );
+    let load = done(&mut loadgen(&line)).ended(0).load();
+    assert_eq!(
+        (
+            n(&load, "sent"),
+            n(&load, "received"),
+            n(&load["latency"], "count")
+        ),
+        (200, 200, 100)
+    );
+    assert_eq!(service.taken(), 200);
+}
+
+#[test]
+fn an_objective_decides_the_exit_code() {
+    let slow = |_| Does::Delays(Duration::from_millis(50));
+    let (ended, _) = asked(slow, "--rate 100 --duration 500ms --slo p50=10ms");
+    let load = ended.ended(13).load();
+    assert_eq!(load["met"], false);
+    assert_eq!(load["objective"][0]["met"], false);
+    let (ended, _) = asked(slow, "--rate 100 --duration 500ms --slo p50=60s,lost=0");
+    assert_eq!(ended.ended(0).load()["met"], true);
+    // What an objective allows to be lost is no failure.
+    let loses = |n| {
+        if n % 10 == 0 {
+            Does::Loses
+        } else {
+            Does::Answers
+        }
+    };
+    let (ended, _) = asked(
+        loses,
+        "--rate 100 --duration 500ms --settle 1s --slo lost=0.2",
+    );
+    assert_eq!(n(&ended.ended(0).load(), "lost"), 5);
+    let (ended, _) = asked(
+        loses,
+        "--rate 100 --duration 500ms --settle 1s --slo lost=0.05",
+    );
+    ended.ended(13);
+    let (ended, _) = asked(
+        loses,
+        "--rate 100 --duration 500ms --settle 1s --fail-on nothing",
+    );
+    ended.ended(0);
+}
+
+#[test]
+fn a_lost_connection_is_counted_and_ends_the_load_with_what_it_had() {
+    let (ended, _) = asked(
+        |n| if n == 50 { Does::Hangs } else { Does::Answers },
+        "--rate 1000 --duration 30s",
+    );
+    let ended = ended
+        .ended(8)
+        .says(&["connection to 127.0.0.1", "was lost"]);
+    let load = ended.load();
+    assert!(n(&load, "connections_lost") >= 1);
+    assert!(
+        n(&load, "received") <= 50 && n(&load, "lost") >= 1,
+        "{load}"
+    );
+    assert_eq!(n(&load, "sent"), n(&load, "received") + n(&load, "lost"));
+}
+
+#[test]
+fn what_a_server_says_is_wrong_ends_the_load() {
+    for (why, code) in [
+        ("Permissions Violation for Publish to \"in\"", 10),
+        ("Authorization Violation", 9),
+        ("Maximum Payload Violation", 1),
+    ] {
+        let service = Service::start(match code {
+            10 => |_| Does::Refuses("Permissions Violation for Publish to \"in\""),
+            9 => |_| Does::Refuses("Authorization Violation"),
+            _ => |_| Does::Refuses("Maximum Payload Violation"),
+        });
+        let line = format!(
+            "request --subject in --rate 100 --duration 30s --warmup 0s --server {}",
+            service.url()
+        );
+        done(&mut loadgen(&line)).ended(code).says(&[why]);
+        service.taken();
+    }
+}
