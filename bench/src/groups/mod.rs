@@ -15,7 +15,10 @@ use wasmtime::Result;
 const TRIES: usize = 3;
 
 /// Measures again where a run says that its load was not sustained, as it may be on a busy machine; then it is an error.
-fn again<T>(mut measure: impl FnMut() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// That of the last try.
+pub fn again<T>(mut measure: impl FnMut() -> Result<T>) -> Result<T> {
     let mut tried = 1;
     loop {
         match measure() {
