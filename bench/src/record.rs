@@ -35,7 +35,7 @@ pub struct Facts {
     pub cores: usize,
     /// The machine's memory.
     pub memory_gib: u64,
-    /// The kernel's release.
+    /// The kernel's version.
     pub kernel: String,
     /// The compiler.
     pub rustc: String,
@@ -75,7 +75,12 @@ impl Facts {
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: kib.unwrap_or_default().div_ceil(1 << 20),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            // What follows the numbers names a build.
+            kernel: read("/proc/sys/kernel/osrelease")
+                .split(['-', '+', '\n'])
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             rustc: said("rustc", &["--version"]),
         }
     }
