@@ -1,0 +1,85 @@
+//! The plots that are committed are those that the script draws of the records that are committed, byte for byte; and the goals in PERF.md
+//! are those of the record that it names. `MILLPOND_BLESS=1 cargo test --workspace --test plots` draws and writes them anew.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use millpond_bench::goals::judge;
+use millpond_bench::instructions::BLESS;
+use millpond_bench::record::{Record, records, with_goals};
+use millpond_tests::folder::Folder;
+
+/// Runs the script.
+fn draw(record: &Path, out: &Path) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/plots.py");
+    let mut python = Command::new("python3");
+    let ran = python.arg(script).args([record, out]).output();
+    ran.expect("python3 can be run: install Python 3")
+}
+
+#[test]
+fn the_plots_of_each_record_are_drawn_from_it() {
+    let mut count = 0;
+    for entry in fs::read_dir(records()).unwrap() {
+        let folder = entry.unwrap().path();
+        let record = Record::read(&folder).unwrap();
+        assert_eq!(
+            folder.file_name().unwrap().to_str(),
+            Some(&*record.facts.name())
+        );
+        assert!(record.rows.iter().all(|row| !row.rounds.is_empty()));
+        assert!(!judge(&record.rows).is_empty());
+        let out = Folder::new();
+        if std::env::var_os(BLESS).is_some() {
+            assert!(draw(&folder, &folder).status.success());
+        }
+        let ran = draw(&folder, out.path());
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        for plot in fs::read_dir(out.path()).unwrap() {
+            let plot = plot.unwrap();
+            let committed = folder.join(plot.file_name());
+            let drawn = fs::read(plot.path()).unwrap();
+            let same = fs::read(&committed).is_ok_and(|bytes| bytes == drawn);
+            assert!(
+                same,
+                "{} is not what bench/plots.py draws of the record beside it: run it again",
+                committed.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} plots were drawn");
+}
+
+#[test]
+fn the_goals_in_perf_md_are_those_of_the_record_that_it_names() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PERF.md");
+    let perf = fs::read_to_string(&path).unwrap();
+    let should = with_goals(&perf).unwrap();
+    if std::env::var_os(BLESS).is_some() {
+        fs::write(&path, &should).unwrap();
+        return;
+    }
+    assert!(
+        perf == should,
+        "PERF.md has other goals than its record: MILLPOND_BLESS=1 cargo test --workspace --test plots"
+    );
+}
+
+#[test]
+fn a_folder_without_a_record_is_refused_with_the_command_that_makes_one() {
+    let empty = Folder::new();
+    let ran = draw(empty.path(), empty.path());
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(
+        !ran.status.success() && said.contains("-- --record"),
+        "{said}"
+    );
+}
