@@ -185,13 +185,19 @@ pub(super) fn plain(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A rate for an axis: `20k`, `1.5M`.
+/// A rate for an axis, with three digits: `20k`, `1.5M`.
 pub(super) fn short_rate(value: f64) -> String {
-    match value {
-        1e6.. => format!("{}M", plain(value / 1e6)),
-        1e3.. => format!("{}k", plain(value / 1e3)),
-        _ => plain(value),
-    }
+    let (value, unit) = match value {
+        1e6.. => (value / 1e6, "M"),
+        1e3.. => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    let digits = match value {
+        100.0.. => value.round(),
+        10.0.. => (value * 10.0).round() / 10.0,
+        _ => value,
+    };
+    plain(digits) + unit
 }
 
 /// A round time for an axis: `5 ms`.
@@ -425,5 +431,7 @@ mod tests {
             ["0", "2", "4", "6", "8", "10"]
         );
         assert_eq!(labels(Axis::linear("x", 0.0, plain))[0], "0");
+        let rates = [28_284.3, 1_234_567.0, 250_400.0, 0.5];
+        assert_eq!(rates.map(short_rate), ["28.3k", "1.23M", "250k", "0.5"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::plan::Mode;
 /// # Errors
 /// It can't be begun. What goes wrong later is in the outcome.
 pub(super) fn run(
-    step: &Step<'_>,
+    step: &mut Step<'_>,
     engine: &Engine,
     progress: &mut Progress,
     signals: &Signals,
@@ -36,6 +36,8 @@ pub(super) fn run(
             format!("the engine refuses to let {heard:?} be heard: {why}"),
         )
     })?;
+    step.begin();
+    let step = &*step;
     std::thread::scope(|scope| {
         let connections = 0..step.plan.connections;
         let reader = EngineReader {

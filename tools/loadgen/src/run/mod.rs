@@ -145,14 +145,16 @@ impl Runner<'_> {
 
     /// One load; its report.
     fn step(&mut self, rate: Option<f64>) -> anyhow::Result<&StepReport> {
-        let step = Step::new(self.plan, rate, self.runs.next() as u32);
+        let mut step = Step::new(self.plan, rate, self.runs.next() as u32);
         let mut progress = Progress::new();
         let before = self.sunk();
         let outcome = match &self.backend {
             Backend::Server(server) | Backend::Sink(server, _) => {
-                over_nats::run(&step, server, &mut progress, &self.signals)
+                over_nats::run(&mut step, server, &mut progress, &self.signals)
             }
-            Backend::Engine(engine) => in_process::run(&step, engine, &mut progress, &self.signals),
+            Backend::Engine(engine) => {
+                in_process::run(&mut step, engine, &mut progress, &self.signals)
+            }
         };
         progress.end();
         let sunk = self.sunk().map(|after| after - before.unwrap_or(0));

@@ -22,7 +22,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// It can't be begun. What goes wrong later is in the outcome.
 pub(super) fn run(
-    step: &Step<'_>,
+    step: &mut Step<'_>,
     server: &Server,
     progress: &mut Progress,
     signals: &Signals,
@@ -33,6 +33,8 @@ pub(super) fn run(
     if let Some(first) = connections.first() {
         fits(step, &first.info)?;
     }
+    step.begin();
+    let step = &*step;
     std::thread::scope(|scope| {
         let (mut senders, mut readers, mut streams) = (Vec::new(), Vec::new(), Vec::new());
         for (connection, index) in connections.into_iter().zip(0..) {

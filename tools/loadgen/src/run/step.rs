@@ -25,7 +25,7 @@ use crate::plan::{Mode, Plan};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long it must be quiet at the end, so that duplicates of the last messages are seen.
 const QUIET: Duration = Duration::from_millis(100);
-/// The share of the measured time that may be used to send what was due by its end.
+/// The share of the measured time that may be used to send what was due by its end, if that is longer than `settle`.
 const GRACE: u32 = 10;
 
 /// What a load needs while it runs.
@@ -126,6 +126,11 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Starts its time: once it is connected, so that this takes nothing of it.
+    pub(crate) fn begin(&mut self) {
+        self.clock = Clock::start();
+    }
+
     /// Who settles what comes to one connection's inbox: acknowledgements where messages are observed too, or else what comes back.
     pub(crate) fn inbox(&self, connection: u16) -> Receiver {
         let (check, ledgers, live) = match &self.plan.mode {
@@ -191,7 +196,9 @@ impl<'a> Step<'a> {
             },
             pacing,
             span: self.span,
-            grace_ns: (plan.pace.duration / GRACE).as_nanos() as u64,
+            grace_ns: (plan.pace.duration / GRACE)
+                .max(plan.pace.settle)
+                .as_nanos() as u64,
             ledgers: self.bounds(connection),
             recorder: fire_and_forget.then(|| Recorder::new(self.span, Arc::clone(&self.live))),
             wake: &self.wakes[usize::from(connection)],

@@ -9,7 +9,7 @@ fn requests_to_components_of_each_contract_come_back_once_and_whole() {
     for name in ["echo", "echo-incoming", "batch-echo", "echo-wasmcloud"] {
         let component = guest(name).display().to_string();
         let line = format!(
-            "request --embedded {component} --subject ask --rate 2000 --arrivals constant --duration 500ms --warmup 100ms --shards 1 --json"
+            "request --embedded {component} --subject ask --rate 2000 --arrivals constant --settle 20s --duration 500ms --warmup 100ms --shards 1 --json"
         );
         let load = done(&mut loadgen(&line)).ended(0).load();
         let found = [
@@ -30,7 +30,7 @@ fn requests_to_components_of_each_contract_come_back_once_and_whole() {
 fn what_a_component_sends_is_observed() {
     let component = guest("batch-echo").display().to_string();
     let line = format!(
-        "publish --embedded {component} --subject echo --subjects 3 --observe echo.out --window 50 --duration 300ms --warmup 0s --connections 2 --shards 1 --batch-max 8 --json"
+        "publish --embedded {component} --subject echo --subjects 3 --observe echo.out --window 50 --settle 20s --duration 2s --warmup 0s --connections 2 --shards 1 --batch-max 8 --json"
     );
     let load = done(&mut loadgen(&line)).ended(0).load();
     assert!(n(&load, "sent") > 0);

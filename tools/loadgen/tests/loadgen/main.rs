@@ -6,6 +6,7 @@ mod refusals;
 mod scripted;
 mod servers;
 mod service;
+mod signals;
 
 use std::process::{Command, Output};
 

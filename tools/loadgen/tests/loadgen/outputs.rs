@@ -13,7 +13,7 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (page, curve) = (file("report.html"), file("curve.hgrm"));
     let line = format!(
-        "publish --sink --rate 5000 --arrivals constant --duration 1s --warmup 200ms --connections 2 --subjects 10 --skew 1 --size 24..400 \
+        "publish --sink --rate 5000 --arrivals constant --duration 1s --settle 20s --warmup 200ms --connections 2 --subjects 10 --skew 1 --size 24..400 \
          --json --html {page} --hgrm {curve} --title Sunk"
     );
     let ended = done(&mut loadgen(&line))
@@ -46,7 +46,10 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
 
 #[test]
 fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
-    let ended = done(&mut loadgen("publish --sink --duration 300ms --warmup 0s")).ended(0);
+    let ended = done(&mut loadgen(
+        "publish --sink --duration 300ms --settle 20s --warmup 0s",
+    ))
+    .ended(0);
     for words in [
         "as fast as the socket takes it",
         "0 lost",
@@ -65,7 +68,7 @@ fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
 #[test]
 fn a_sweep_has_a_line_a_rate() {
     let ended = done(&mut loadgen(
-        "publish --sink --sweep 500..1000*2 --arrivals constant --duration 300ms --warmup 0s --csv",
+        "publish --sink --sweep 500..1000*2 --arrivals constant --duration 300ms --settle 20s --warmup 0s --csv",
     ))
     .ended(0);
     let lines: Vec<Vec<&str>> = ended
@@ -90,7 +93,7 @@ fn a_sweep_has_a_line_a_rate() {
 fn a_search_ends_below_what_a_service_can_do() {
     // The sink takes anything: the search ends at the highest rate that it may try.
     let found = done(&mut loadgen(
-        "publish --sink --find-max --slo p50=10s,lost=0 --rate 500 --rate-max 2000 --duration 200ms --warmup 0s --json",
+        "publish --sink --find-max --slo p50=10s,lost=0 --rate 500 --rate-max 2000 --duration 200ms --settle 20s --warmup 0s --json",
     ));
     let found = found.ended(0);
     let report: serde_json::Value = serde_json::from_str(&found.out).expect("it is JSON");

@@ -29,7 +29,7 @@ fn known_delays_give_known_percentiles() {
                 Does::Delays(FAST)
             }
         },
-        "--rate 100 --duration 2s",
+        "--rate 100 --duration 2s --settle 20s",
     );
     let load = ended.ended(0).load();
     assert_eq!(
@@ -59,7 +59,7 @@ fn losses_duplicates_reordering_and_damage_are_found_exactly() {
             _ => Does::Answers,
         }
     }
-    let (ended, taken) = asked(script, "--rate 1000 --duration 1s --settle 2s");
+    let (ended, taken) = asked(script, "--rate 1000 --duration 1s --settle 5s");
     let load = ended.ended(6).load();
     assert_eq!((n(&load, "sent"), taken), (1_000, 1_000));
     let found = [
@@ -90,7 +90,7 @@ fn the_same_is_found_of_what_is_observed_where_its_stamp_still_says_whose_it_is(
     }
     let service = Service::start(script);
     let line = format!(
-        "publish --subject in --observe out --arrivals constant --rate 1000 --duration 1s --warmup 0s --settle 2s --json --server {}",
+        "publish --subject in --observe out --arrivals constant --rate 1000 --duration 1s --warmup 0s --settle 5s --json --server {}",
         service.url()
     );
     let load = done(&mut loadgen(&line)).ended(6).load();
@@ -118,7 +118,7 @@ fn an_observed_message_whose_identity_is_damaged_is_corrupted_and_lost() {
         }
     });
     let line = format!(
-        "publish --subject in --observe out --arrivals constant --rate 100 --duration 200ms --warmup 0s --settle 500ms --json --server {}",
+        "publish --subject in --observe out --arrivals constant --rate 100 --duration 200ms --warmup 0s --settle 3s --json --server {}",
         service.url()
     );
     let load = done(&mut loadgen(&line)).ended(6).load();
@@ -138,7 +138,7 @@ fn stamps_in_headers_find_damage_too() {
                 Does::Answers
             }
         },
-        "--rate 500 --duration 200ms --size 3..9 --subjects 5 --header tenant:blue",
+        "--rate 500 --duration 200ms --size 3..9 --subjects 5 --header tenant:blue --settle 20s",
     );
     let load = ended.ended(6).load();
     assert_eq!(
@@ -160,7 +160,7 @@ fn a_stall_is_in_the_tail_and_the_schedule_goes_on() {
                 Does::Answers
             }
         },
-        "--rate 1000 --duration 2s",
+        "--rate 1000 --duration 2s --settle 20s",
     );
     let load = ended.ended(0).load();
     assert_eq!((n(&load, "received"), taken), (2_000, 2_000));
@@ -182,7 +182,10 @@ fn a_stall_is_in_the_tail_and_the_schedule_goes_on() {
 #[test]
 fn a_closed_loop_keeps_its_window() {
     const DELAY: Duration = Duration::from_millis(50);
-    let (ended, _) = asked(|_| Does::Delays(DELAY), "--window 4 --duration 1s");
+    let (ended, _) = asked(
+        |_| Does::Delays(DELAY),
+        "--window 4 --duration 1s --settle 20s",
+    );
     let load = ended.ended(0).load();
     // Four every 50 ms, for a second, are 80.
     assert!((4..=84).contains(&n(&load, "sent")), "{load}");
@@ -200,7 +203,7 @@ fn the_warm_up_is_counted_and_not_measured() {
         }
     });
     let line = format!(
-        "request --subject in --arrivals constant --rate 100 --warmup 1s --duration 1s --json --server {}",
+        "request --subject in --arrivals constant --rate 100 --warmup 1s --duration 1s --settle 20s --json --server {}",
         service.url()
     );
     let load = done(&mut loadgen(&line)).ended(0).load();
@@ -234,17 +237,17 @@ fn an_objective_decides_the_exit_code() {
     };
     let (ended, _) = asked(
         loses,
-        "--rate 100 --duration 500ms --settle 1s --slo lost=0.2",
+        "--rate 100 --duration 500ms --settle 3s --slo lost=0.2",
     );
     assert_eq!(n(&ended.ended(0).load(), "lost"), 5);
     let (ended, _) = asked(
         loses,
-        "--rate 100 --duration 500ms --settle 1s --slo lost=0.05",
+        "--rate 100 --duration 500ms --settle 3s --slo lost=0.05",
     );
     ended.ended(13);
     let (ended, _) = asked(
         loses,
-        "--rate 100 --duration 500ms --settle 1s --fail-on nothing",
+        "--rate 100 --duration 500ms --settle 3s --fail-on nothing",
     );
     ended.ended(0);
 }
