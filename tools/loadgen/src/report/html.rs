@@ -60,10 +60,10 @@ fn facts(report: &Report, load: &StepReport) -> String {
             format!("msgs/s {}", report.back()),
             false,
         ),
-        (time(load.latency.at("p50")), "p50".to_owned(), false),
-        (time(load.latency.at("p99")), "p99".to_owned(), false),
-        (time(load.latency.at("p99.9")), "p99.9".to_owned(), false),
-        (time(load.latency.at("max")), "max".to_owned(), false),
+        (load.latency.shown("p50"), "p50".to_owned(), false),
+        (load.latency.shown("p99"), "p99".to_owned(), false),
+        (load.latency.shown("p99.9"), "p99.9".to_owned(), false),
+        (load.latency.shown("max"), "max".to_owned(), false),
     ];
     if let Some(offered) = load.offered_rate {
         facts.insert(0, (rate(offered), "msgs/s offered".to_owned(), false));
@@ -124,7 +124,7 @@ fn loads(report: &Report) -> String {
             Some(true) => (" class=\"met\"", "met"),
             Some(false) => (" class=\"missed\"", "missed"),
         };
-        let at = |name| time(load.latency.at(name));
+        let at = |name| load.latency.shown(name);
         add(
             &mut html,
             format_args!(
@@ -155,12 +155,12 @@ fn tables(report: &Report, load: &StepReport) -> String {
     let mut html = "<section><h2>Percentiles</h2><table class=\"pairs\">\n".to_owned();
     for (name, _) in QUANTILES {
         let stored = load.ack_latency.as_ref().map_or(String::new(), |acks| {
-            format!(" · stored {}", time(acks.at(name)))
+            format!(" · stored {}", acks.shown(name))
         });
         pair(
             &mut html,
             name,
-            &format!("{}{stored}", time(load.latency.at(name))),
+            &format!("{}{stored}", load.latency.shown(name)),
         );
     }
     pair(&mut html, "mean", &time(load.latency.mean_ns));

@@ -128,6 +128,14 @@ impl Latency {
         let found = self.quantiles_ns.iter().find(|(found, _)| *found == name);
         found.map_or(0, |(_, ns)| *ns)
     }
+
+    /// The same for people; a dash where nothing was measured.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        match self.count {
+            0 => "–".to_owned(),
+            _ => time(self.at(name)),
+        }
+    }
 }
 
 impl StepReport {

@@ -57,9 +57,9 @@ fn sweep(report: &Report) -> String {
             load.offered_rate.map_or("-".to_owned(), rate),
             rate(load.sent_rate),
             rate(load.received_rate),
-            time(load.latency.at("p50")),
-            time(load.latency.at("p99")),
-            time(load.latency.at("p99.9")),
+            load.latency.shown("p50"),
+            load.latency.shown("p99"),
+            load.latency.shown("p99.9"),
             count(load.lost),
             load.met
                 .map_or("-", |met| if met { "met" } else { "missed" })
@@ -164,7 +164,7 @@ pub(super) fn messages(report: &Report, load: &StepReport) -> String {
 }
 
 fn latencies(latency: &super::step::Latency) -> String {
-    let one = |(name, _): &(&str, f64)| format!("{name} {}", time(latency.at(name)));
+    let one = |(name, _): &(&str, f64)| format!("{name} {}", latency.shown(name));
     QUANTILES.iter().map(one).collect::<Vec<_>>().join(" · ")
 }
 
@@ -180,8 +180,10 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::step::Latency;
     use super::super::testing::report;
     use super::*;
+    use crate::core::recorder::latencies as latencies_of_none;
 
     #[test]
     fn a_table_says_what_became_of_the_messages() {
@@ -198,6 +200,17 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in {text}");
         }
         assert!(!text.contains("offered/s"));
+    }
+
+    #[test]
+    fn where_nothing_was_measured_no_latency_is_told() {
+        let mut report = report(1);
+        report.loads[0].latency = Latency::new(&latencies_of_none());
+        let text = text(&report);
+        assert!(
+            text.contains("p50 – · p75 –") && !text.contains("0 ns"),
+            "{text}"
+        );
     }
 
     #[test]
