@@ -54,6 +54,7 @@ fn the_deciding_parts_are_pure() {
         "order.rs",
         "outbox.rs",
         "outcome.rs",
+        "pack.rs",
         "pause.rs",
         "penalty.rs",
         "schedule.rs",

@@ -266,7 +266,7 @@ pub(crate) struct Released<'a> {
     layouts: std::vec::Drain<'a, Layout>,
 }
 
-#[allow(dead_code, reason = "the simulator's broker looks at each")]
+#[allow(dead_code, reason = "the simulator sends each")]
 impl Released<'_> {
     /// The subject of the next one.
     pub(crate) fn subject(&self) -> Option<&[u8]> {

@@ -334,6 +334,7 @@ mod tests {
 
     #[test]
     fn packs_are_laid_out_as_their_messages_are() {
+        use std::slice::from_ref;
         let mut builder = Pack::builder("a.b").unwrap();
         for payload in [&b"one"[..], b"", b"three", b"four"] {
             builder.push(&[("k", "v")], payload).unwrap();
@@ -343,11 +344,11 @@ mod tests {
         let first = rest.split_to(1);
         let middle = rest.split_to(2);
         let cases: [&[Pack]; 5] = [
-            &[whole.clone()],
-            &[middle.clone()],
-            &[rest.clone()],
-            &[rest, first, whole],
-            &[middle.clone(), middle],
+            from_ref(&whole),
+            from_ref(&middle),
+            from_ref(&rest),
+            &[rest.clone(), first, whole.clone()],
+            &[middle.clone(), middle.clone()],
         ];
         for packs in cases {
             let messages: Vec<_> = packs.iter().flat_map(Pack::messages).collect();
