@@ -3,12 +3,16 @@
 //! Owns the folder: what its files are called, what they hold, how many bytes they may have, and whether one may be run. A file holds
 //! machine code, which runs with all the rights of this process. So nothing is run that somebody else could have written: the folder
 //! and its files must belong to this user or to root, and nobody else may write to them. A digest tells a damaged file; it can't tell
-//! a forged one, whose digest would be forged too. The folder's own parents are the owner's business.
+//! a forged one, whose digest would be forged too, so it is one that is quick and not one that resists forgers. The folder's own
+//! parents are the owner's business.
+//!
+//! A file is mapped and not copied: code that is never called is never loaded. It is never changed in place, but replaced whole.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,16 +20,20 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::clock;
 use crate::config::CacheConfig;
 use crate::error::StartError;
 
-/// What a file begins with: its form. Wasmtime's version and settings are in its name, and in the code itself.
-const MAGIC: &[u8; 8] = b"MPCODE1\n";
-/// Bytes of the digest behind it.
-const DIGEST_BYTES: usize = 32;
-const HEAD_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
+/// What a file ends with, behind its code and the code's digest: its form. The code comes first because it is mapped from there.
+/// Wasmtime's version and settings are in the file's name, and in the code itself.
+const MAGIC: &[u8; 8] = b"MPCODE2\n";
+/// Bytes of XXH3's digest.
+const DIGEST_BYTES: usize = 16;
+const TAIL_BYTES: usize = DIGEST_BYTES + MAGIC.len();
+/// Bytes that are read at a time for the digest: they stay in a core's cache. Picked by hand.
+const READ_BYTES: usize = 256 << 10;
 /// What files of compiled code end with.
 const EXTENSION: &str = "mpcode";
 /// Rights that make a file or folder somebody else's: group and others may write.
@@ -81,7 +89,7 @@ impl Cache {
     /// The compiled code of a component with this digest, if it is there and may be run.
     pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
-        match load(engine, &path) {
+        match load(engine, &path, self.bytes_max) {
             Ok(component) => {
                 tracing::debug!(path = %path.display(), "compiled code was kept");
                 Some(component)
@@ -94,19 +102,29 @@ impl Cache {
         }
     }
 
-    /// Keeps the compiled code of a component. What goes wrong is logged, and costs the next start a compilation.
-    pub(crate) fn put(&self, component: &Component, digest: &str) {
+    /// Keeps the compiled code of a component. Without it the next start compiles again.
+    ///
+    /// # Errors
+    /// Why it is not kept.
+    pub(crate) fn put(&self, component: &Component, digest: &str) -> Result<(), StartError> {
         let path = self.path(digest);
-        let kept = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write(&path, &code));
-        match kept {
-            Ok(true) => self.prune(&path),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "compiled code can't be kept");
-            }
+        let code = component.serialize().map_err(io::Error::other);
+        let kept = code.and_then(|code| self.write(&path, &code));
+        kept.map_err(|error| self.not_kept(&error.to_string()))?;
+        self.prune(&path);
+        Ok(())
+    }
+
+    /// Whether there is a file for this component.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// The error of compiled code that is not there afterwards.
+    pub(crate) fn not_kept(&self, why: &str) -> StartError {
+        StartError::Cache {
+            path: self.folder.clone(),
+            why: format!("does not keep the compiled code: {why}"),
         }
     }
 
@@ -116,14 +134,12 @@ impl Cache {
             .join(format!("{digest}-{settings:016x}.{EXTENSION}"))
     }
 
-    /// Writes a file so that it is there whole or not at all. Whether it is: one above the folder's bound is not written.
-    fn write(&self, path: &Path, code: &[u8]) -> io::Result<bool> {
-        if (HEAD_BYTES + code.len()) as u64 > self.bytes_max {
-            tracing::warn!(
-                bytes = code.len(),
-                "compiled code is larger than its folder may be"
-            );
-            return Ok(false);
+    /// Writes a file so that it is there whole or not at all.
+    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+        let (bytes, max) = ((code.len() + TAIL_BYTES) as u64, self.bytes_max);
+        if bytes > max {
+            let why = format!("it has {bytes} bytes, and the whole folder may have {max}");
+            return Err(io::Error::other(why));
         }
         let draft = path.with_extension(format!("{}.draft", std::process::id()));
         // Left by a process of the same number that was killed.
@@ -135,14 +151,14 @@ impl Cache {
             .mode(0o600)
             .open(&draft)?;
         let written = file
-            .write_all(MAGIC)
-            .and_then(|()| file.write_all(&Sha256::digest(code)))
-            .and_then(|()| file.write_all(code))
+            .write_all(code)
+            .and_then(|()| file.write_all(&xxh3_128(code).to_be_bytes()))
+            .and_then(|()| file.write_all(MAGIC))
             .and_then(|()| fs::rename(&draft, path));
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
-        written.map(|()| true)
+        written
     }
 
     /// Removes the files that were used longest ago until the folder is within its bound; never the one just written.
@@ -177,8 +193,8 @@ impl Cache {
     }
 }
 
-/// Loads a file, if it may be run and is as it was written.
-fn load(engine: &Engine, path: &Path) -> Result<Component, Unusable> {
+/// Loads a file, if it may be run, is as it was written, and has at most `bytes_max` bytes.
+fn load(engine: &Engine, path: &Path, bytes_max: u64) -> Result<Component, Unusable> {
     let mut options = OpenOptions::new();
     let no_link = OFlags::NOFOLLOW.bits() as i32;
     let mut file = match options.read(true).custom_flags(no_link).open(path) {
@@ -194,32 +210,54 @@ fn load(engine: &Engine, path: &Path) -> Result<Component, Unusable> {
     if let Some(why) = foreign(&metadata) {
         return Err(Unusable::Foreign(format!("is not trusted: {why}")));
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    file.read_to_end(&mut bytes).map_err(unread)?;
-    let code = checked(&bytes).map_err(|why| Unusable::Damaged(why.into()))?;
-    // SAFETY: what Wasmtime asks for is that the bytes are what `Component::serialize` gave. The digest says that they are as they
-    // were written, and that only this user and root can have written them was seen on the opened file. Wasmtime itself refuses the
-    // code of another version or other settings.
-    #[allow(unsafe_code, reason = "there is no other way to load compiled code")]
-    let component = unsafe { Component::deserialize(engine, code) };
-    let component =
-        component.map_err(|error| Unusable::Damaged(format!("is refused: {error:#}")))?;
+    if metadata.len() > bytes_max {
+        return Err(Unusable::Damaged("is larger than its folder may be".into()));
+    }
+    check(&mut file, metadata.len()).map_err(unread)??;
     used(&file);
-    Ok(component)
+    // SAFETY: what Wasmtime asks for is that the file is what `Component::serialize` gave, now and as long as it is mapped. The digest,
+    // of this same opened file, says that it is as it was written; that only this user and root can write to it was seen on it too, and
+    // this program never changes a file in place: it replaces or removes its name, which leaves what is mapped as it is. Who is this
+    // user or root and changes it nevertheless could change the process as well. Wasmtime itself refuses the code of another version
+    // or other settings; it finds code by the places that the code names, so that the tail is in nobody's way.
+    #[allow(unsafe_code, reason = "there is no other way to load compiled code")]
+    let component = unsafe { Component::deserialize_file(engine, opened(&file)) };
+    component.map_err(|error| Unusable::Damaged(format!("is refused: {error:#}")))
 }
 
-/// The code in a file's bytes.
-fn checked(bytes: &[u8]) -> Result<&[u8], &'static str> {
-    let Some((head, code)) = bytes.split_at_checked(HEAD_BYTES) else {
-        return Err("is cut off");
+/// A path by which an opened file is opened again: this very file, whatever its name leads to by now. Wasmtime maps components by
+/// path alone.
+fn opened(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Whether a file of this many bytes is as it was written: its form, then its digest. It is read piece by piece.
+///
+/// # Errors
+/// It can't be read; or, within, what is wrong with it.
+fn check(file: &mut File, bytes: u64) -> io::Result<Result<(), Unusable>> {
+    let damaged = |why: &str| Ok(Err(Unusable::Damaged(why.into())));
+    let Some(mut left) = bytes.checked_sub(TAIL_BYTES as u64) else {
+        return damaged("is cut off");
     };
-    let (magic, digest) = head.split_at(MAGIC.len());
+    let mut tail = [0; TAIL_BYTES];
+    file.read_exact_at(&mut tail, left)?;
+    let (digest, magic) = tail.split_at(DIGEST_BYTES);
     if magic != MAGIC {
-        return Err("is of another form");
+        return damaged("is cut off or of another form");
     }
-    match Sha256::digest(code).as_slice() == digest {
-        true => Ok(code),
-        false => Err("is damaged"),
+    let mut hasher = Xxh3::new();
+    let mut buffer = vec![0; READ_BYTES.min(left as usize)];
+    while left > 0 {
+        let piece = left.min(READ_BYTES as u64);
+        let piece = &mut buffer[..piece as usize];
+        file.read_exact(piece)?;
+        hasher.update(piece);
+        left -= piece.len() as u64;
+    }
+    match hasher.digest128().to_be_bytes() == digest {
+        true => Ok(Ok(())),
+        false => damaged("is damaged"),
     }
 }
 
@@ -266,6 +304,7 @@ mod tests {
     use crate::guest::runtime;
     use millpond_tests::folder::Folder;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use wasmtime::ModuleVersionStrategy;
 
     const DIGEST: &str = "d";
     const BYTES_MAX: u64 = 1 << 30;
@@ -293,7 +332,7 @@ mod tests {
             let folder = Folder::new();
             let engine = engine(false);
             let cache = open(folder.path(), &engine, BYTES_MAX).unwrap();
-            cache.put(&component(&engine), DIGEST);
+            cache.put(&component(&engine), DIGEST).unwrap();
             assert!(cache.get(&engine, DIGEST).is_some());
             Self {
                 folder,
@@ -348,17 +387,18 @@ mod tests {
         let cuts = [
             0,
             1,
-            MAGIC.len(),
-            HEAD_BYTES - 1,
-            HEAD_BYTES,
+            TAIL_BYTES - 1,
+            TAIL_BYTES,
             good.len() / 2,
+            good.len() - TAIL_BYTES,
             good.len() - 1,
         ];
         for cut in cuts {
             fs::write(kept.path(), &good[..cut]).unwrap();
             assert!(!kept.is_used(), "cut at {cut}");
         }
-        for place in [0, MAGIC.len(), HEAD_BYTES, good.len() / 2, good.len() - 1] {
+        let (tail, end) = (good.len() - TAIL_BYTES, good.len());
+        for place in [0, end / 2, tail - 1, tail, end - MAGIC.len(), end - 1] {
             let mut bad = good.clone();
             bad[place] ^= 1;
             fs::write(kept.path(), &bad).unwrap();
@@ -371,12 +411,51 @@ mod tests {
     }
 
     #[test]
+    fn a_file_above_the_folders_bound_is_not_read() {
+        let kept = Kept::new();
+        let bytes = fs::metadata(kept.path()).unwrap().len();
+        let at = |max| load(&kept.engine, &kept.path(), max);
+        assert!(at(bytes).is_ok());
+        let too_large = |loaded| matches!(loaded, Err(Unusable::Damaged(why)) if why.contains("larger than its folder"));
+        assert!(too_large(at(bytes - 1)));
+        let file = File::options().write(true).open(kept.path()).unwrap();
+        for bytes in [BYTES_MAX + 1, 8 << 40] {
+            file.set_len(bytes).unwrap();
+            assert!(too_large(at(BYTES_MAX)), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn code_of_another_version_of_wasmtime_is_refused_by_whatever_name_it_has() {
+        let kept = Kept::new();
+        let mut config = wasmtime::Config::new();
+        let version = ModuleVersionStrategy::Custom("47".into());
+        config.module_version(version).unwrap();
+        let other = Engine::new(&config).unwrap();
+        kept.cache.put(&component(&other), DIGEST).unwrap();
+        let refused = load(&kept.engine, &kept.path(), BYTES_MAX);
+        assert!(
+            matches!(refused, Err(Unusable::Damaged(why)) if why.contains("incompatible version '47'"))
+        );
+    }
+
+    #[test]
+    fn what_is_mapped_stays_when_its_file_is_replaced_or_removed() {
+        let kept = Kept::new();
+        let mapped = load(&kept.engine, &kept.path(), BYTES_MAX).unwrap();
+        let before = mapped.serialize().unwrap();
+        kept.cache.put(&mapped, DIGEST).unwrap();
+        fs::remove_file(kept.path()).unwrap();
+        assert!(mapped.serialize().unwrap() == before);
+    }
+
+    #[test]
     fn code_of_other_settings_is_refused_by_whatever_name_it_has() {
         let kept = Kept::new();
         let other = engine(true);
         let cache = open(kept.folder.path(), &other, BYTES_MAX).unwrap();
         fs::copy(kept.path(), cache.path(DIGEST)).unwrap();
-        let refused = load(&other, &cache.path(DIGEST));
+        let refused = load(&other, &cache.path(DIGEST), BYTES_MAX);
         assert!(matches!(refused, Err(Unusable::Damaged(why)) if why.contains("is refused")));
     }
 
@@ -431,7 +510,7 @@ mod tests {
         let kept = Kept::new();
         let one = fs::metadata(kept.path()).unwrap().len();
         let cache = open(kept.folder.path(), &kept.engine, one * 2 + one / 2).unwrap();
-        let put = |digest: &str| cache.put(&component(&kept.engine), digest);
+        let put = |digest: &str| cache.put(&component(&kept.engine), digest).unwrap();
         let age = |digest: &str, seconds| {
             let file = File::options()
                 .write(true)
@@ -450,7 +529,8 @@ mod tests {
         assert!(cache.get(&kept.engine, "e").is_none(), "used longest ago");
         assert!(kept.is_used());
         let small = open(kept.folder.path(), &kept.engine, one - 1).unwrap();
-        small.put(&component(&kept.engine), "g");
+        let error = small.put(&component(&kept.engine), "g").unwrap_err();
+        assert!(error.to_string().contains("the whole folder"), "{error}");
         assert!(
             small.get(&kept.engine, "g").is_none(),
             "larger than the folder"

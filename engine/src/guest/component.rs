@@ -169,7 +169,9 @@ fn compiled(
         return Ok(component);
     }
     let component = compile(engine, bytes)?;
-    cache.put(&component, digest);
+    if let Err(error) = cache.put(&component, digest) {
+        tracing::warn!("the next start compiles again: {error}");
+    }
     Ok(component)
 }
 
@@ -299,7 +301,8 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
 /// any of it: of each handler, whether its code had been kept before.
 ///
 /// # Errors
-/// There is no `cache`, or its folder can't be used; a component that can't be compiled.
+/// There is no `cache`, or its folder can't be used; a component that can't be compiled; compiled code that is not kept, as where its
+/// folder is full or may not have as many bytes.
 pub fn compile_ahead(config: &crate::EngineConfig) -> Result<Vec<bool>, StartError> {
     let Some(folder) = &config.cache else {
         return Err(StartError::Config(
@@ -317,11 +320,24 @@ pub fn compile_ahead(config: &crate::EngineConfig) -> Result<Vec<bool>, StartErr
         let digest = digest(&bytes);
         let was_kept = cache.get(&engine, &digest).is_some();
         if !was_kept {
-            cache.put(&compile(&engine, &bytes).map_err(at)?, &digest);
+            cache.put(&compile(&engine, &bytes).map_err(at)?, &digest)?;
         }
-        Ok(was_kept)
+        Ok::<_, StartError>((was_kept, digest))
     };
-    config.handlers.iter().map(ahead).collect()
+    let done: Vec<(bool, String)> = config
+        .handlers
+        .iter()
+        .map(ahead)
+        .collect::<Result<_, _>>()?;
+    let removed = done.iter().filter(|(_, digest)| !cache.has(digest)).count();
+    match removed {
+        0 => Ok(done.into_iter().map(|(was_kept, _)| was_kept).collect()),
+        _ => Err(cache.not_kept(&format!(
+            "the folder may have {} bytes, which is too few for all components: that of {removed} of {} made room for others",
+            folder.bytes_max,
+            done.len(),
+        ))),
+    }
 }
 
 /// Whether an import does anything without a grant.

@@ -149,7 +149,9 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
             "have the server permit it to this user, or use a user who may"
         }
         StartError::Nats(NatsError::Stream(_)) => return None,
-        StartError::Cache { .. } => "name another folder with --cache, or --cache off",
+        StartError::Cache { .. } => {
+            "name another folder with --cache, or allow it more bytes with --cache-max; `run` does without with --cache off"
+        }
         StartError::Config(_) | StartError::System { .. } => return None,
     })
 }

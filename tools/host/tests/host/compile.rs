@@ -10,16 +10,15 @@ use millpond_tests::guest;
 use super::{Done, done, millpond};
 
 fn compile(cache: &Path) -> Done {
-    let component = guest("echo");
+    compile_with(cache, &["echo"], &[])
+}
+
+fn compile_with(cache: &Path, guests: &[&str], flags: &[&str]) -> Done {
     let mut command = millpond();
-    done(
-        command
-            .arg("compile")
-            .arg(component)
-            .arg("--cache")
-            .arg(cache),
-        b"",
-    )
+    command
+        .arg("compile")
+        .args(guests.iter().map(|name| guest(name)));
+    done(command.arg("--cache").arg(cache).args(flags), b"")
 }
 
 /// Runs a line through the component, with a log of what was kept.
@@ -91,4 +90,30 @@ fn a_folder_that_others_may_write_to_is_refused_and_off_is_none() {
     let off = compile(Path::new("off"));
     assert_eq!(off.code, Some(2));
     assert!(off.err.contains("no cache"), "{}", off.err);
+}
+
+#[test]
+fn what_is_compiled_ahead_and_not_kept_is_an_error() {
+    let folder = Folder::new();
+    let refused = compile_with(folder.path(), &["echo"], &["--cache-max", "2KiB"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert_eq!(refused.out, "");
+    let why = "the whole folder may have 2048";
+    assert!(refused.err.contains(why), "{}", refused.err);
+    assert_eq!(files(folder.path()).len(), 0);
+    let names = ["echo", "counter"];
+    let sizes = names.map(|name| {
+        let alone = Folder::new();
+        assert_eq!(compile_with(alone.path(), &[name], &[]).code, Some(0));
+        fs::metadata(files(alone.path()).remove(0)).unwrap().len()
+    });
+    let both: u64 = sizes.iter().sum();
+    let max = (both - 1).to_string();
+    let one_short = compile_with(folder.path(), &names, &["--cache-max", &max]);
+    assert_eq!(one_short.code, Some(2), "{}", one_short.err);
+    let why = "1 of 2 made room for others";
+    assert!(one_short.err.contains(why), "{}", one_short.err);
+    let enough = compile_with(folder.path(), &names, &["--cache-max", &both.to_string()]);
+    assert_eq!(enough.code, Some(0), "{}", enough.err);
+    assert_eq!(files(folder.path()).len(), 2);
 }
