@@ -75,7 +75,8 @@ pub struct HandlerLimits {
     /// Delay before the second of them; it doubles with each. Default 10 ms. A random half to whole of it is waited. So does the delay
     /// before a message is handled again whose sends could not leave or were not confirmed, with each time: that is no attempt.
     pub retry_delay_first: Duration,
-    /// Longest such delay. Default 1 s.
+    /// Longest such delay. Default 1 s. It does not bound a delay that a guest of contract 3 asks for, of at most twelve days: such a
+    /// message is in flight until it comes again.
     pub retry_delay_max: Duration,
     /// Calls that failed batches may be split into on a shard, from the first failure until no part is left, to find the message
     /// that is the cause. Default 32: one such message among 1,024 takes 20. What remains at it is called again later, each
