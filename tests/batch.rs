@@ -1,16 +1,15 @@
 //! Contract 3 in process: what its guests see, what becomes of what they say and send, and nonsense of each kind.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use millpond::{
     Contract, EngineConfig, FaultKind, Grants, HEADER_BYTES_MAX, HandlerConfig, HandlerLimits,
     HandlerStats, Message, Overflow, PAYLOAD_BYTES_MAX,
 };
 use millpond_tests::guest;
+use millpond_tests::worlds::{of_world, two_contracts};
 
-use crate::harness::{Asked, LONG, config, count, limited, once, settled, start};
-use crate::hostile::Hand;
-use crate::isolation::of_world;
+use crate::harness::{Asked, LONG, config, count, limited, once, settled, start, until};
 
 const ECHO: &str = "batch-echo";
 const PROBE: &str = "batch-probe";
@@ -216,6 +215,44 @@ fn a_message_comes_again_with_its_attempts_and_after_the_delay_that_the_guest_sa
     let asked = Asked::new(probe(|l| l.deliveries_max = 3));
     asked.tell("trap-at 2;see");
     assert_eq!(asked.report(), "probe None  2");
+}
+
+#[test]
+fn the_delay_that_a_guest_says_is_one_in_milliseconds() {
+    // Another unit, or the policy's own delay, would be either far shorter or longer than the test waits.
+    let policy = |l: &mut HandlerLimits| {
+        (l.retry_delay_first, l.retry_delay_max, l.deliveries_max) = (4 * LONG, 4 * LONG, 3);
+    };
+    let engine = start(config([probe(policy).dead_letter("dead")]));
+    let dead = engine.subscribe("dead", Overflow::Wait).unwrap();
+    let begun = UNIX_EPOCH.elapsed().unwrap();
+    engine
+        .publish(Message::new("probe", b"nak 300").unwrap())
+        .unwrap();
+    dead.next(LONG).expect("it is given up on after two delays");
+    let took = UNIX_EPOCH.elapsed().unwrap() - begun;
+    assert!(took >= 600 * MS, "{took:?}");
+    assert_eq!(settled(&engine).handlers[0].retried, 2);
+}
+
+#[test]
+fn the_longest_delay_that_a_guest_can_say_is_waited_for() {
+    let asked = asked();
+    asked.tell(&format!("nak {}", (1 << 30) - 1));
+    until("it is to come again", || {
+        asked.engine.stats().handlers[0].retried == 1
+    });
+    // Others are handled meanwhile.
+    assert_eq!(asked.ask("see"), "probe None  0");
+    until("the other is settled", || {
+        asked.engine.stats().in_flight == 1
+    });
+    let stats = asked.engine.stats();
+    assert_eq!(
+        (stats.handlers[0].acked, &*stats.handlers[0].faults),
+        (1, &[][..])
+    );
+    asked.engine.stop();
 }
 
 #[test]
@@ -456,14 +493,7 @@ fn every_call_has_an_instance_that_has_seen_nothing() {
 
 /// A component that exports contract 1 and 3: what it acks by the first it traps on by the other.
 fn of_both() -> HandlerConfig {
-    let hand = Hand {
-        more: r#"(func (export "millpond:batch/handler@0.1.0#handle") (param i32 i32 i32 i32) (result i32) unreachable)"#,
-        ..Hand::default()
-    };
-    let world = "package test:both; world written { export wasi:messaging/messaging-guest; export millpond:batch/handler@0.1.0; }";
-    let packages = ["wasi-messaging-2023-06", "millpond-batch-0.1.0"];
-    let component = of_world(&hand.to_string(), &packages, Some(world));
-    HandlerConfig::bytes("both", component)
+    HandlerConfig::bytes("both", two_contracts())
         .subject("both")
         .limits(HandlerLimits {
             deliveries_max: 1,

@@ -2,8 +2,7 @@
 //! at its tables, traps if anything is not as its component made it, then scribbles over all of it.
 
 use millpond::{Engine, EngineConfig, HandlerConfig, Message, ResetMode, StartError};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use millpond_tests::worlds::of_world;
 
 use crate::harness::{Asked, PROBE, config, handler, limited, once, settled, start};
 
@@ -92,33 +91,6 @@ const SCRIBBLER: &str = r#"
 /// A module as a component of the first revision.
 pub(crate) fn component(module: &str) -> Vec<u8> {
     of_world(module, &["wasi-messaging-2023-06"], None)
-}
-
-/// A module as a component of the world of the last of these packages, or of one that is written here.
-pub(crate) fn of_world(module: &str, packages: &[&str], written: Option<&str>) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    let folders = packages
-        .iter()
-        .map(|name| millpond_tests::repository().join("wit").join(name));
-    let package = folders.fold(None, |_, folder| {
-        Some(resolve.push_dir(&folder).expect("the WIT is good").0)
-    });
-    let package = match written {
-        Some(text) => resolve.push_str("world.wit", text).expect("it is WIT"),
-        None => package.expect("there is a package"),
-    };
-    let name = written.map_or("messaging", |_| "written");
-    let world = resolve
-        .select_world(&[package], Some(name))
-        .expect("it has this world");
-    let mut module = wat::parse_str(module).expect("the module is good");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("it takes the world");
-    let mut encoder = ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .expect("it is a module of the world");
-    encoder.encode().expect("it is a component")
 }
 
 fn scribbler() -> Vec<u8> {

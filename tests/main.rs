@@ -9,6 +9,7 @@ mod harness;
 mod api;
 mod architecture;
 mod batch;
+mod batch_abi;
 mod contract;
 mod differential;
 mod faults;

@@ -1,6 +1,6 @@
 //! Contract 3 on NATS: the core, and streams at least once. Effectively once is in `nats_once.rs`.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use millpond::{FaultKind, HandlerConfig, HandlerLimits, NatsSource, StreamSource};
 use millpond_tests::nats::{Client, Post, header};
@@ -126,6 +126,31 @@ fn messages_of_a_stream_come_again_or_end_as_the_guest_says() {
     reasons.sort();
     let pair = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
     assert_eq!(reasons, [pair("abandoned", "3"), pair("terminated", "1")]);
+    stopped(&engine);
+}
+
+#[test]
+fn a_message_of_a_stream_comes_again_after_the_milliseconds_that_its_guest_says() {
+    let (server, client) = with_input(json!({}));
+    client.create_stream("DEAD", &["dead"], json!({}));
+    let mut dead = client.subscribe("dead");
+    store(&client, 1, |_| "nak 300".into());
+    // The policy's own delay would be shorter.
+    let handler = taking("batch-probe", |l| {
+        l.deliveries_max = 3;
+        l.retry_delay_first = Duration::from_millis(1);
+        l.retry_delay_max = Duration::from_millis(1);
+    });
+    let begun = UNIX_EPOCH.elapsed().unwrap();
+    let engine = start(on(&server.url(), handler.dead_letter("dead")));
+    let letter = dead.next_message();
+    let took = UNIX_EPOCH.elapsed().unwrap() - begun;
+    assert!(took >= Duration::from_millis(600), "{took:?}");
+    assert_eq!(
+        header(letter.headers.as_ref(), "Millpond-Attempts"),
+        Some("3")
+    );
+    consumed(&client, &engine);
     stopped(&engine);
 }
 

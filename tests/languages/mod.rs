@@ -8,6 +8,7 @@ mod tickets;
 mod window;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millpond::{
     CacheConfig, Contract, Engine, EngineConfig, HandlerConfig, HandlerLimits, Message, Overflow,
@@ -33,9 +34,12 @@ fn kept(mut config: EngineConfig) -> EngineConfig {
     config
 }
 
+/// How long a call waits for more messages: what a test publishes in a row shares calls.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// An example that is given what comes on `subject`, and two attempts a message.
 fn example(name: &str, subject: &str) -> HandlerConfig {
-    let two = |l: &mut HandlerLimits| l.deliveries_max = 2;
+    let two = |l: &mut HandlerLimits| (l.deliveries_max, l.linger) = (2, LINGER);
     let (_, contract) = CONTRACTS.iter().find(|(n, _)| *n == name).expect(name);
     let handler = limited(name, two).dead_letter("dead").contract(*contract);
     // The example in Go names its subject itself.

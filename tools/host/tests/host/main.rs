@@ -13,7 +13,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use millpond_tests::folder::Folder;
 use millpond_tests::guest;
+use millpond_tests::worlds::two_contracts;
 use serde_json::Value;
 
 /// The program, without a log filter of whoever runs the tests, and without what it keeps for them.
@@ -200,6 +202,27 @@ fn a_contract_may_be_asked_for_and_must_be_one_that_is_there() {
     let run = ["run", "--subject", "a", "--contract", ours];
     let run = done(millpond().args(run).arg(guest("batch-echo")), b"a one\n").ended(0);
     assert_eq!(run.lines(), ["echo.out one"]);
+}
+
+#[test]
+fn the_contract_that_is_asked_for_is_the_one_that_is_called() {
+    let folder = Folder::new();
+    let path = folder.path().join("both.wasm");
+    std::fs::write(&path, two_contracts()).expect("the folder is ours");
+    let run = |asked: &[&str], code| {
+        let arguments = ["run", "--subject", "a", "--dead-letter", "dead"];
+        let mut command = millpond();
+        done(command.args(arguments).args(asked).arg(&path), b"a one\n").ended(code)
+    };
+    let [ours, other] = [
+        "millpond:batch/handler@0.1.0",
+        "wasi:messaging/messaging-guest",
+    ];
+    // It traps by ours, which is called unless the other is asked for.
+    for asked in [&[][..], &["--contract", ours]] {
+        assert_eq!(run(asked, 6).lines(), ["dead one"], "{asked:?}");
+    }
+    assert_eq!(run(&["--contract", other], 0).lines().len(), 0);
 }
 
 #[test]
