@@ -202,7 +202,8 @@ pub(crate) struct CheckArguments {
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
 `run` keeps what it compiled by itself; this is for images and machines where the first start is to be quick too. Compiled code is used \
-for the same component, the same version of this program, a like processor and the same `guard_pages` alone. It is machine code that is \
+for the same component, the same version of this program, a like processor and the same `guard_pages` alone: a `run` with \
+`--guard-pages` looks for code that was compiled with it. It is machine code that is \
 run, so the folder and its files must belong to whoever runs the program, or to root, and nobody else may write to them. Where the \
 code of a component is not kept, as in a folder that is full, that is an error (2): a start would have to compile it.
 

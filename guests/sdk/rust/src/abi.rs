@@ -63,7 +63,7 @@ pub unsafe fn call(
             Returned { failed: 0, lists }
         }
         Err(failed) => {
-            let reason = failed.0.into_owned().leak();
+            let reason = failed.0.leak();
             let lists = [reason.as_ptr() as usize, reason.len(), 0, 0];
             Returned { failed: 1, lists }
         }

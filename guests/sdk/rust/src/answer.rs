@@ -1,9 +1,9 @@
 //! Answers as a guest writes them: outcomes and sends, in the order of the messages whatever the order they were said in.
 
-use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::batch::{Batch, Message, ROW};
 
@@ -12,24 +12,32 @@ const DELAY_MS_MAX: u32 = (1 << 30) - 1;
 const NAK: u32 = 1;
 const TERM: u32 = 2;
 
-/// Why a call failed, for a person: nothing that it sent or said counts then.
+/// Why a call failed, for a person: nothing that it sent or said counts then. Whatever can be shown becomes one by `?` or `into`: a
+/// text, an error of any crate. So that this holds it can't be shown itself; see [`Failed::reason`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed(pub(crate) Cow<'static, str>);
+pub struct Failed(pub(crate) String);
 
-impl From<&'static str> for Failed {
-    fn from(why: &'static str) -> Self {
-        Self(why.into())
+impl Failed {
+    /// For this reason.
+    pub fn new(why: impl fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0
     }
 }
 
-impl From<String> for Failed {
-    fn from(why: String) -> Self {
-        Self(why.into())
+impl<T: fmt::Display> From<T> for Failed {
+    fn from(why: T) -> Self {
+        Self::new(why)
     }
 }
 
-/// What a handler returns.
-pub type Result = core::result::Result<(), Failed>;
+/// What a handler returns, unless another is named: `Result<T, E>` is what it always is.
+pub type Result<T = (), E = Failed> = core::result::Result<T, E>;
 
 /// What becomes of the messages of a call, and what is sent. A message of which nothing is said is acknowledged.
 #[derive(Debug)]
@@ -251,6 +259,31 @@ mod tests {
         let mut answer = Answer::new(&batch);
         write(&messages, &mut answer);
         answer.finish()
+    }
+
+    #[test]
+    fn texts_and_errors_become_reasons_by_themselves() {
+        /// A helper of a handler names its own types.
+        fn number(text: &[u8]) -> Result<u32, String> {
+            let text = core::str::from_utf8(text).map_err(|error| error.to_string())?;
+            text.parse()
+                .map_err(|_| alloc::format!("{text:?} is no number"))
+        }
+        fn handle(text: &[u8]) -> Result {
+            if text.is_empty() {
+                return Err("nothing".into());
+            }
+            core::str::from_utf8(text)?.parse::<u8>()?;
+            number(text)?;
+            Ok(())
+        }
+        let why = |text| handle(text).unwrap_err().reason().to_string();
+        assert_eq!(why(b""), "nothing");
+        assert!(why(b"\xff").starts_with("invalid utf-8 sequence"));
+        assert_eq!(why(b"x"), "invalid digit found in string");
+        let failed: Failed = number(b"x").unwrap_err().into();
+        assert_eq!(failed, Failed::new("\"x\" is no number"));
+        assert_eq!(handle(b"7"), Ok(()));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use millpond_guest::{Answer, Batch, Result};
 /// Called with a batch, in an instance that has seen no other. What is sent goes out once this has succeeded.
 fn handle(batch: &Batch<'_>, answer: &mut Answer) -> Result {
     for message in batch {
-        // An error fails the batch: the host splits it, until the message that is the cause stands alone.
-        let name = core::str::from_utf8(message.payload()).map_err(|_| "a name is text")?;
+        // Bytes that are no text are no name either.
+        let name = core::str::from_utf8(message.payload()).unwrap_or_default();
         if name.is_empty() {
-            // Given up on: this one goes to the handler's dead letters, if it has any. The others are handled.
+            // Given up on: this one goes to the handler's dead letters, if it has any, and the others are handled. An error would fail
+            // the whole batch, which the host would then call again in parts.
             answer.term(&message);
             continue;
         }
