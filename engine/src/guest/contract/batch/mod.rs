@@ -1,5 +1,10 @@
 //! Contract 3, `millpond:batch`: a batch in two lists, and all that its guest says and sends back in two. The call of its one function.
 
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+#[path = "../../../../fuzz/src/answers.rs"]
+mod fuzz_answers;
 pub(crate) mod packed;
 
 use wasmtime::component::{
