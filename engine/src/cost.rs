@@ -36,7 +36,8 @@ const JUMP_KEEP: f64 = 1.0 / 16.0;
 const GROWTH: usize = 4;
 /// Part of the time left that a call larger than that may take by such a guess.
 const GUESS_MARGIN: f64 = 8.0;
-/// Of so many calls one may be twice the best size. Picked by hand: where that is too large, it costs a hundredth.
+/// Where one message a call seems best, of so many calls one may have two. Picked by hand: where that is too many, it costs a
+/// hundredth.
 const LARGER_OF: u64 = 32;
 /// Part of the best rate that a batch beyond the best size may lose: it is there that the squared term shows. Picked by hand.
 const PEAK_SLACK: f64 = 0.02;
@@ -278,12 +279,12 @@ impl CostModel {
         let least = 2.0 * (fixed * square).sqrt();
         let u = (least + message) / (1.0 - PEAK_SLACK) - message;
         let n = (u + (u * u - least * least).max(0.0).sqrt()) / (2.0 * square);
-        // Calls of one size would not tell where the best is: every fourth is smaller. At twice the capacity, with n^1.5, the
-        // rate served is 0.99 of the best with it and 0.87 without. Few are larger: calls of one message alone would tell nothing
-        // of others, and an estimate that once had them be best would keep them for good.
-        if self.calls.is_multiple_of(LARGER_OF) {
-            return (2.0 * n.max(1.0)) as usize;
+        if n < 2.0 {
+            // Calls of one message alone tell nothing of others: an estimate that once had them be best would keep them for good.
+            return 1 + usize::from(self.calls.is_multiple_of(LARGER_OF));
         }
+        // Calls of one size would not tell where the best is: every fourth is smaller. At twice the capacity, with n^1.5, the
+        // rate served is 0.99 of the best with it and 0.87 without.
         let n = if self.calls.is_multiple_of(4) {
             n * 0.6
         } else {
