@@ -146,7 +146,7 @@ pub fn report() -> Result<String> {
 /// The rows of contract 3, and its goals beside what was reached.
 fn packed(reset: ResetMode) -> Result<String> {
     let mut out = format!(
-        "contract 3, one header ({}: {}) on each message; one publisher can't feed such calls: they wait to be full, and on core is what counts\n",
+        "contract 3, one header ({}: {}) on each message, in packs of a call's messages, which their publisher has laid out; on core is what counts\n",
         HEADER.0, HEADER.1
     );
     for guest in Guest::BATCH {
