@@ -79,6 +79,7 @@ WITS = {
     "0.2.0-draft": ("wasi-messaging-0.2.0-draft-2024-02", "r0_2_0_draft", "r0-2-0-draft"),
     "incoming": ("wasi-messaging-0.2.0-draft-2024-12", "incoming", ""),
     "wasmcloud": ("wasmcloud-messaging-0.2.0", "wasmcloud", ""),
+    "logging": ("wasmcloud-messaging-0.2.0-logging", "logging", ""),
 }
 # Contract 3: its guests are built on the SDKs, and have no generated bindings.
 BATCH = "batch-0.1.0"
@@ -89,6 +90,7 @@ BATCH_WORLD = GUESTS / "sdk/rust/src/world.bin"
 WORLDS = {
     "incoming": ("wasi:messaging", "messaging-request-reply", "@0.2.0-draft"),
     "wasmcloud": ("wasmcloud:messaging", "messaging", "@0.2.0"),
+    "logging": ("millpond:logging", "logging", ""),
 }
 
 
@@ -153,12 +155,13 @@ class Guest:
 
     def sources(self):
         """Every file that the component is built from."""
-        workspace = [] if self.example else ["rust-batch/Cargo.toml", "rust-batch/Cargo.lock"]
+        of_contract = "rust-batch" if self.revision == BATCH else "rust"
+        workspace = [] if self.example else [f"{of_contract}/Cargo.toml", f"{of_contract}/Cargo.lock"]
         shared = {
             "rust": [*workspace, "sdk/rust/Cargo.toml", "sdk/rust/src"],
             "c": ["sdk/c"],
         }[self.language] if self.revision == BATCH else {
-            "rust": ["rust/Cargo.toml", "rust/Cargo.lock", f"rust/bindings/{WITS[self.revision][1]}.rs"],
+            "rust": [*workspace, f"rust/bindings/{WITS[self.revision][1]}.rs"],
             "c": ["c/bindings", "c/component_type.c"],
             "go": ["go/bindings"],
         }.get(self.language, [])
@@ -211,6 +214,7 @@ ALL = [
     Guest("echo-wasmcloud", "rust", "echo-wasmcloud", "wasmcloud"),
     Guest("probe-wasmcloud", "rust", "probe-wasmcloud", "wasmcloud"),
     Guest("echo-wasmcloud-wasi", "rust-wasi", "echo-wasmcloud", "wasmcloud"),
+    Guest("logger", "rust", "logger", "logging", example=True),
     Guest("rules", "rust", "rules", "0.2.0-draft"),
     Guest("rules-incoming", "rust", "rules-incoming", "incoming"),
     Guest("rules-wasmcloud", "rust", "rules-wasmcloud", "wasmcloud"),
@@ -567,7 +571,9 @@ def write_bindings():
     with tempfile.TemporaryDirectory() as folder:
         for revision, (wit, name, _) in WITS.items():
             world = world_of(revision)[1]
-            call(tool, "rust", ROOT / "wit" / wit, "--world", world, "--out-dir", folder)
+            # One whose world is in another package than what it names.
+            every = ["--generate-all"] if revision == "logging" else []
+            call(tool, "rust", ROOT / "wit" / wit, "--world", world, *every, "--out-dir", folder)
             shutil.move(Path(folder) / f"{world.replace('-', '_')}.rs", GUESTS / f"rust/bindings/{name}.rs")
     write_batch_world()
     wit = ROOT / "wit" / WITS["2023-06"][0]

@@ -19,6 +19,7 @@ mod incoming;
 mod isolation;
 mod languages;
 mod limits;
+mod logging;
 mod matrix;
 mod nats_batch;
 mod nats_bounds;

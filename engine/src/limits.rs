@@ -70,6 +70,10 @@ pub struct HandlerLimits {
     pub outbox_messages_max: usize,
     /// Their bytes. Default 4 MiB. One over: as above.
     pub outbox_bytes_max: usize,
+    /// Lines that one call may write into the log, by `wasi:logging` and WASI's output together. Default 256: four for each message
+    /// of a call at its default. Those above it are left out, and one line says how many. A line has at most 4 KiB of what the guest
+    /// said. 0: it writes none. It bounds a call, so that how much a handler writes follows from how often it is called.
+    pub log_lines_max: usize,
     /// Failed calls on one message alone before it is terminated. Default 5.
     pub deliveries_max: u32,
     /// Delay before the second of them; it doubles with each. Default 10 ms. A random half to whole of it is waited. So does the delay
@@ -116,6 +120,7 @@ impl Default for HandlerLimits {
             in_flight_bytes_max: 8 << 20,
             outbox_messages_max: 1_024,
             outbox_bytes_max: 4 * MIB,
+            log_lines_max: 256,
             deliveries_max: 5,
             retry_delay_first: Duration::from_millis(10),
             retry_delay_max: Duration::from_secs(1),

@@ -72,6 +72,7 @@ pub(crate) fn of_handler(l: &HandlerLimits) -> Option<String> {
         .within("open_requests_max", l.open_requests_max, 0, COUNT_MAX)
         .within("outbox_messages_max", l.outbox_messages_max, 0, COUNT_MAX)
         .within("outbox_bytes_max", l.outbox_bytes_max, 0, OUTBOX_BYTES_MAX)
+        .within("log_lines_max", l.log_lines_max, 0, COUNT_MAX)
         .within("deliveries_max", l.deliveries_max, 1, u32::MAX)
         .within("weight", l.weight, 1, WEIGHT_MAX)
         .within("split_calls_max", l.split_calls_max, 0, COUNT_MAX as u32)

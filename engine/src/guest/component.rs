@@ -11,7 +11,7 @@ use wasmtime::{Engine, error::Context as _};
 use super::cache::Cache;
 use super::contract::{Contract, Exports, waits};
 use super::host::Host;
-use super::{HostLinker, wasi};
+use super::{HostLinker, log, wasi};
 use crate::config::{HandlerConfig, Source};
 use crate::error::{ComponentError, StartError};
 use crate::memory::Footprint;
@@ -88,7 +88,7 @@ impl Loaded {
             true => Way::Fiber,
             false => Way::Direct,
         };
-        let wasi = ty.imports(engine).any(|(name, _)| is_wasi(name));
+        let wasi = ty.imports(engine).any(|(name, _)| wasi::provides(name));
         let linker = linker(engine, contract, wasi)
             .map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;
         let pre = linker
@@ -126,14 +126,11 @@ impl Loaded {
     }
 }
 
-fn is_wasi(import: &str) -> bool {
-    import.starts_with("wasi:") && !import.starts_with("wasi:messaging/")
-}
-
-/// The linker of a contract; with WASI only where the component imports it.
+/// The linker of a contract, and of the log; with WASI only where the component imports it.
 fn linker(engine: &Engine, contract: Contract, wasi: bool) -> wasmtime::Result<HostLinker> {
     let mut linker = HostLinker::new(engine);
     contract.link(&mut linker)?;
+    log::link(&mut linker)?;
     if wasi {
         wasi::link(&mut linker).context("linking WASI")?;
     }

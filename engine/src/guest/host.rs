@@ -14,6 +14,7 @@ use wasmtime::ResourceLimiter;
 use super::contract::incoming;
 use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
 use super::handles::Handles;
+use super::log::Log;
 use super::request::{Asked, Request};
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
@@ -168,6 +169,8 @@ pub(crate) struct Host {
     pub(crate) trace: String,
     granted: String,
     pub(crate) wasi: Option<Box<Wasi>>,
+    /// Of guests that log: those of WASI, and others from the first time on.
+    log: Option<Arc<Log>>,
     /// The running call: none while the instance is ready, and none in `configure`.
     call: Option<Call>,
     wait: Option<Arc<Wait>>,
@@ -176,6 +179,8 @@ pub(crate) struct Host {
 impl Host {
     /// For an instance that is about to be made.
     pub(crate) fn new(profile: &Arc<Profile>) -> Self {
+        let log = profile.wasi.then(|| Arc::new(Log::new(profile)));
+        let wasi = |log| Box::new(Wasi::new(log, &profile.grants.env));
         Self {
             meter: Meter {
                 bytes: 0,
@@ -189,9 +194,8 @@ impl Host {
             incoming: incoming::Table::default(),
             trace: String::new(),
             granted: String::new(),
-            wasi: profile
-                .wasi
-                .then(|| Box::new(Wasi::new(&profile.name, &profile.grants.env))),
+            wasi: log.as_ref().map(wasi),
+            log,
             call: None,
             wait: None,
         }
@@ -205,6 +209,12 @@ impl Host {
             outbox: Some(outbox),
             replied: AtomicUsize::new(0),
         });
+    }
+
+    /// Where the guest's lines go.
+    pub(crate) fn log(&mut self) -> Arc<Log> {
+        let new = || Arc::new(Log::new(&self.profile));
+        Arc::clone(self.log.get_or_insert_with(new))
     }
 
     /// Lets the call's host functions wait.

@@ -11,6 +11,7 @@ mod contract;
 mod deadline;
 mod handles;
 pub(crate) mod host;
+mod log;
 mod pond;
 mod request;
 mod runtime;

@@ -14,11 +14,14 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::HostLinker;
 use super::host::Host;
+use super::log::{self, LINE_BYTES_MAX, Log};
 use super::wait::Wait;
 use crate::time::Instant;
 
-/// Longest line of a guest's output that is kept together, in bytes. A longer one is cut into several.
-pub(crate) const LINE_BYTES_MAX: usize = 4_096;
+/// Whether an import is WASI: what of that namespace is no interface of messages, and not the log's.
+pub(crate) fn provides(import: &str) -> bool {
+    import.starts_with("wasi:") && !import.starts_with("wasi:messaging/") && !log::provides(import)
+}
 
 /// The WASI state of one instance.
 pub(crate) struct Wasi {
@@ -27,15 +30,15 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    /// For an instance of this handler, with this environment.
-    pub(crate) fn new(handler: &str, env: &[(String, String)]) -> Self {
+    /// For an instance with this log and this environment.
+    pub(crate) fn new(log: &Arc<Log>, env: &[(String, String)]) -> Self {
         let mut ctx = WasiCtxBuilder::new();
         ctx.envs(env)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .stdout(Lines::new(handler, "stdout"))
-            .stderr(Lines::new(handler, "stderr"));
+            .stdout(Lines::new(log, "stdout"))
+            .stderr(Lines::new(log, "stderr"));
         Self {
             ctx: ctx.build(),
             table: ResourceTable::new(),
@@ -45,9 +48,10 @@ impl Wasi {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let log = self.log();
         let wasi = self
             .wasi
-            .get_or_insert_with(|| Box::new(Wasi::new(&self.profile.name, &[])));
+            .get_or_insert_with(|| Box::new(Wasi::new(&log, &[])));
         WasiCtxView {
             ctx: &mut wasi.ctx,
             table: &mut wasi.table,
@@ -111,15 +115,15 @@ impl Pollable for Timer {
 /// A guest's output, line by line, into the log under its handler's name.
 #[derive(Clone)]
 struct Lines {
-    handler: Arc<str>,
+    log: Arc<Log>,
     stream: &'static str,
     line: Vec<u8>,
 }
 
 impl Lines {
-    fn new(handler: &str, stream: &'static str) -> Self {
+    fn new(log: &Arc<Log>, stream: &'static str) -> Self {
         Self {
-            handler: handler.into(),
+            log: Arc::clone(log),
             stream,
             line: Vec::new(),
         }
@@ -127,7 +131,7 @@ impl Lines {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
-        tracing::info!(target: "guest", handler = &*self.handler, stream = self.stream, "{}", line.trim_end());
+        self.log.line(self.stream, line.trim_end());
         self.line.clear();
     }
 }
@@ -179,6 +183,6 @@ impl StdoutStream for Lines {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Self::new(&self.handler, self.stream))
+        Box::new(Self::new(&self.log, self.stream))
     }
 }

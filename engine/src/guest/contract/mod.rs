@@ -155,7 +155,7 @@ pub(crate) enum Exports {
 
 /// The functions of this import that wait: a component that imports one is called on a fiber.
 pub(crate) fn waits(interface: &str, item: &ComponentItem, engine: &wasmtime::Engine) -> bool {
-    if interface.starts_with("wasi:") && !interface.starts_with("wasi:messaging/") {
+    if super::wasi::provides(interface) {
         return true;
     }
     let ComponentItem::ComponentInstance(instance) = item else {

@@ -134,6 +134,9 @@ limits! {
         /// Their bytes; as above [default: 4MiB]
         #[arg(hide_short_help = true)]
         outbox_bytes_max: Size => outbox_bytes_max,
+        /// Lines that a call may write into the log; those above it are left out and counted [default: 256]
+        #[arg(hide_short_help = true)]
+        log_lines_max: Count => log_lines_max,
         /// Failed calls on one message alone before it is given up on; a guest may say less by `deliveries-max` [default: 5]
         deliveries_max: Count => deliveries_max,
         /// Delay before the second of them; it doubles with each, and a random half to whole of it is waited [default: 10ms]
