@@ -1,7 +1,7 @@
 //! Contract 3 at the level of the canonical ABI: hand-written guests whose returns are nonsense before anybody reads their numbers, what
 //! a return may weigh, and how often a call allocates in its guest.
 
-use millpond::{Engine, FaultKind, HandlerConfig, Message, Overflow};
+use millpond::{Engine, FaultKind, Grants, HandlerConfig, Message, Overflow};
 use millpond_tests::worlds::of_world;
 
 use crate::harness::{LONG, config, limited, once, settled, start};
@@ -53,6 +53,7 @@ fn handler(component: Vec<u8>, batch: usize) -> HandlerConfig {
         l.outbox_bytes_max = 2 * LISTS_BYTES_MAX;
     });
     handler = HandlerConfig::bytes("hand", component).limits(handler.limits);
+    handler = handler.grants(Grants::all());
     handler.subject("hand").dead_letter("dead")
 }
 
@@ -64,7 +65,7 @@ fn publish(engine: &Engine, subject: &str, count: usize) {
 }
 
 /// What becomes of one message, beside one of another handler, which is handled: its fault, and what that says.
-fn fault(component: Vec<u8>) -> Option<(FaultKind, String)> {
+pub(crate) fn fault(component: Vec<u8>) -> Option<(FaultKind, String)> {
     let other = limited("batch-counter", |_| {}).subject("other");
     let engine = start(config([handler(component, 1), other]));
     let dead = engine.subscribe("dead", Overflow::Wait).unwrap();

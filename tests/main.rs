@@ -32,6 +32,7 @@ mod nats_once;
 mod nats_refusals;
 mod nats_requests;
 mod nats_streams;
+mod no_text;
 mod policies;
 mod pond;
 mod prebuilt;
