@@ -8,8 +8,9 @@ use std::alloc::System;
 use std::time::Duration;
 
 use millpond::{Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, ResetMode};
-use millpond_bench::guest::Guest;
+use millpond_bench::guest::{Guest, HEADER};
 use millpond_bench::raw::{Allocator, RawLoop};
+use millpond_tests::worlds::of_world;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -120,9 +121,157 @@ fn publish(engine: &Engine, mut message: Message) {
     }
 }
 
+/// A component of this world whose one function is this, with these imports. What it is given by the host begins at 4,096; at 2,048 lie
+/// zeros, which are a good result. Its memory has room for two lists of 8 MiB.
+fn written(packages: &str, world: &str, imports: &str, function: &str) -> Vec<u8> {
+    let module = format!(
+        r#"(module
+        {imports}
+        (memory (export "memory") 300)
+        (global $next (mut i32) (i32.const 4096))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+            (local $at i32)
+            (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+            (global.set $next (i32.add (local.get $at) (local.get 3)))
+            (local.get $at))
+        {function})"#
+    );
+    let world = format!("package test:hand; world written {{ {world} }}");
+    of_world(&module, &[packages], Some(&world))
+}
+
+/// Bytes that the host allocates for a call of this component with a message of this payload; how many of its calls have failed.
+fn bytes_of_a_call(component: Vec<u8>, payload: usize) -> (usize, u64) {
+    let limits = HandlerLimits {
+        latency_budget: 100 * LONG,
+        deadline: LONG,
+        wall_deadline: LONG,
+        deliveries_max: 1,
+        pause_max: Duration::ZERO,
+        ready_instances_max: 0,
+        batch_messages_max: 1,
+        in_flight_bytes_max: 1 << 30,
+        ..HandlerLimits::default()
+    };
+    let handler = HandlerConfig::bytes("hand", component).limits(limits);
+    let handler = handler.subject("in").grants(Grants::all());
+    let mut config = EngineConfig::new().shards(1).handler(handler);
+    config.reset = Some(ResetMode::Copy);
+    config.pin = false;
+    config.limits.time_slice = Duration::from_secs(1);
+    config.limits.in_flight_bytes_max = 1 << 30;
+    let engine = Engine::start(config).unwrap();
+    let message = Message::builder("in").header(HEADER.0, HEADER.1);
+    let message = message.payload(&vec![b'x'; payload]).unwrap();
+    let publish = |calls: usize| (0..calls).for_each(|_| publish(&engine, message.clone()));
+    publish(WARM);
+    while engine.stats().in_flight > 0 {
+        std::thread::yield_now();
+    }
+    let region = Region::new(ALLOCATOR);
+    publish(CALLS);
+    engine.drain(LONG).unwrap();
+    let bytes = region.change().bytes_allocated / CALLS;
+    let stats = engine.stats();
+    assert_eq!(stats.handlers[0].calls, (WARM + CALLS) as u64);
+    let failed = stats.handlers[0].faults.iter().map(|(_, count)| count);
+    (bytes, failed.sum())
+}
+
+/// A guest of contract 2 that asks a message for these parts, and traps where one has not the length that it should have.
+fn asking(parts: &[(&str, usize, usize)]) -> Vec<u8> {
+    let imports = parts.iter().map(|(part, ..)| {
+        format!(r#"(import "wasi:messaging/types@0.2.0-draft" "[method]message.{part}" (func ${part} (param i32 i32)))"#)
+    });
+    let calls = parts.iter().map(|(part, at, length)| {
+        format!(
+            "(call ${part} (local.get 0) (i32.const 1024))
+            (if (i32.ne (i32.load (i32.const {})) (i32.const {length})) (then unreachable))",
+            1024 + at
+        )
+    });
+    let function = format!(
+        r#"(func (export "wasi:messaging/incoming-handler@0.2.0-draft#handle") (param i32) (result i32)
+        {} (i32.const 2048))"#,
+        calls.collect::<String>()
+    );
+    let world = "import wasi:messaging/types@0.2.0-draft; export wasi:messaging/incoming-handler@0.2.0-draft;";
+    let package = "wasi-messaging-0.2.0-draft-2024-12";
+    written(package, world, &imports.collect::<String>(), &function)
+}
+
+/// Contract 2: what a guest doesn't ask for is not copied.
+fn a_payload_that_nobody_asks_for_is_not_copied() {
+    /// Of a call with a payload of a megabyte: what Wasmtime takes for it, and a part that is asked for.
+    const BYTES_MAX: usize = 64 << 10;
+    const PAYLOAD_BYTES: usize = 1 << 20;
+    // Where the length of each part is in what its function returns, and what it should be.
+    let (topic, metadata) = (("topic", 8, 2), ("metadata", 8, 1));
+    let content_type = ("content-type", 0, 0);
+    println!("bytes a call, of a message of {PAYLOAD_BYTES}");
+    for parts in [&[][..], &[topic, metadata, content_type]] {
+        let (bytes, failed) = bytes_of_a_call(asking(parts), PAYLOAD_BYTES);
+        println!("{bytes:>10} for {} parts", parts.len());
+        assert_eq!(failed, 0);
+        assert!(bytes < BYTES_MAX, "{bytes} bytes for {parts:?}");
+    }
+    let (bytes, failed) = bytes_of_a_call(asking(&[("data", 4, PAYLOAD_BYTES)]), PAYLOAD_BYTES);
+    println!("{bytes:>10} for the payload");
+    assert_eq!(failed, 0);
+}
+
+/// Contract 3: whatever a return says of itself, the host allocates no more for it than it may weigh.
+fn a_hostile_return_costs_the_host_no_more_than_its_bound() {
+    /// Most bytes of both lists of a return: the WIT says so.
+    const LISTS_BYTES_MAX: usize = 8 << 20;
+    /// What a call takes beside them.
+    const SLACK_BYTES: usize = 64 << 10;
+    // Whether it says that it failed, then bytes of its arena and numbers of its index; all of them are zeros.
+    let rows = [
+        (0, LISTS_BYTES_MAX - 4, 1),
+        (0, 0, LISTS_BYTES_MAX / 4),
+        (0, 0, LISTS_BYTES_MAX / 4 + 1),
+        (0, LISTS_BYTES_MAX + 1, 0),
+        (0, 0xffff_ffff, 0xffff_ffff),
+        (1, LISTS_BYTES_MAX, 0),
+        (1, LISTS_BYTES_MAX + 1, 0),
+    ];
+    println!("bytes a call of contract 3, by what it returns");
+    for (failed, arena, index) in rows {
+        let numbers = [failed, 1 << 20, arena, 1 << 20, index];
+        let stores = numbers.iter().enumerate().map(|(n, number)| {
+            format!(
+                "(i32.store (i32.const {}) (i32.const {number}))",
+                2048 + 4 * n
+            )
+        });
+        let function = format!(
+            r#"(func (export "millpond:batch/handler@0.1.0#handle") (param i32 i32 i32 i32) (result i32)
+            {} (i32.const 2048))"#,
+            stores.collect::<String>()
+        );
+        let world = "export millpond:batch/handler@0.1.0;";
+        let component = written("millpond-batch-0.1.0", world, "", &function);
+        let (bytes, faults) = bytes_of_a_call(component, 1);
+        println!(
+            "{bytes:>10} for an arena of {arena}, an index of {index}, failed {failed}: {faults} faults"
+        );
+        assert!(
+            bytes < LISTS_BYTES_MAX + SLACK_BYTES,
+            "{arena}, {index}: {bytes} bytes"
+        );
+    }
+}
+
 /// One test, one after the other: the allocator counts for all.
 #[test]
-fn a_call_allocates_nothing_of_ours_with_contract_3_and_nothing_a_message_with_contract_1() {
+fn what_a_call_allocates() {
+    a_payload_that_nobody_asks_for_is_not_copied();
+    a_hostile_return_costs_the_host_no_more_than_its_bound();
+    nothing_is_ours_with_contract_3_and_nothing_a_message_with_contract_1();
+}
+
+fn nothing_is_ours_with_contract_3_and_nothing_a_message_with_contract_1() {
     // Whatever is allocated once a process.
     of_engine(Guest::BatchEcho, 1);
     println!("allocations a call   messages   raw loop   engine   ours");
