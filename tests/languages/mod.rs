@@ -1,9 +1,10 @@
-//! The examples in five languages: what really comes out of them for good input and bad. In process; the calculator and the orders on
-//! the core of NATS too.
+//! The examples in five languages: what really comes out of them for good input and bad. In process, and each from a stream; the
+//! calculator and the orders on the core of NATS too.
 
 mod calculator;
 mod orders;
 mod payments;
+mod streams;
 mod tickets;
 mod window;
 
@@ -37,11 +38,16 @@ fn kept(mut config: EngineConfig) -> EngineConfig {
 /// How long a call waits for more messages: what a test publishes in a row shares calls.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// An example that is given what comes on `subject`, and two attempts a message.
-fn example(name: &str, subject: &str) -> HandlerConfig {
+/// An example with two attempts a message.
+fn attempted_twice(name: &str) -> HandlerConfig {
     let two = |l: &mut HandlerLimits| (l.deliveries_max, l.linger) = (2, LINGER);
     let (_, contract) = CONTRACTS.iter().find(|(n, _)| *n == name).expect(name);
-    let handler = limited(name, two).dead_letter("dead").contract(*contract);
+    limited(name, two).dead_letter("dead").contract(*contract)
+}
+
+/// An example that is given what comes on `subject`.
+fn example(name: &str, subject: &str) -> HandlerConfig {
+    let handler = attempted_twice(name);
     // The example in Go names its subject itself.
     match name.starts_with("go-") {
         true => handler,
