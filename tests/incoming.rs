@@ -179,11 +179,18 @@ fn given_up(commands: &str) -> (String, Stats) {
     let handler = limited(PROBE, |l| l.deliveries_max = 1).subject("probe");
     let asked = Asked::new(handler.dead_letter("dead"));
     let dead = asked.engine.subscribe("dead", Overflow::Wait).unwrap();
-    asked.tell(&format!("say report leaked;{commands}"));
+    // It asks for a reply, which is never sent.
+    let replies = asked.engine.subscribe("asked", Overflow::Wait).unwrap();
+    let message = Message::builder("probe").reply_to("asked");
+    let commands = format!("say report leaked;{commands}");
+    let message = message.payload(commands.as_bytes()).unwrap();
+    asked.engine.publish(message).unwrap();
     let letter = dead.next(LONG).unwrap();
     let detail = letter.headers().find(|(key, _)| key.ends_with("-Detail"));
     let (_, detail) = detail.expect("a letter says why");
-    (detail.to_owned(), asked.end())
+    let stats = asked.end();
+    assert!(replies.try_next().is_none(), "a reply of a failed call");
+    (detail.to_owned(), stats)
 }
 
 #[test]
@@ -208,6 +215,12 @@ fn a_resource_that_is_not_the_guests_ends_the_call() {
         "use-foreign 77",
         "use-foreign 4000000000",
         "use-as-client",
+        "use-client-dropped",
+        "use-options-dropped",
+        "use-options-taken",
+        "drop-twice",
+        "reply-to-dropped",
+        "use-replied",
     ] {
         let (detail, stats) = given_up(command);
         let faults = &stats.handlers[0].faults;
@@ -215,6 +228,35 @@ fn a_resource_that_is_not_the_guests_ends_the_call() {
         assert_eq!(ended, 1, "{command}: {detail}: {faults:?}");
         assert!(detail.contains("handle"), "{command}: {detail}");
     }
+}
+
+#[test]
+fn a_handle_that_another_call_has_is_none_of_this_one() {
+    let handler = limited(PROBE, |l| l.deliveries_max = 1).subject("probe");
+    let asked = Asked::new(handler.dead_letter("dead"));
+    let dead = asked.engine.subscribe("dead", Overflow::Wait).unwrap();
+    // The first call keeps what it made, and ends well: its number is no longer anybody's.
+    let last: u32 = asked.ask("keep 5 report").parse().unwrap();
+    assert!(last > 5, "{last}: the message that came has a number too");
+    asked.tell(&format!("use-foreign {last}"));
+    let letter = dead.next(LONG).unwrap();
+    let detail = letter.headers().find(|(key, _)| key.ends_with("-Detail"));
+    assert!(
+        detail.is_some_and(|(_, why)| why.contains("handle")),
+        "{detail:?}"
+    );
+    // While a call waits, what it holds is not another's either.
+    let silent = asked.engine.subscribe("silent", Overflow::Wait).unwrap();
+    asked.tell("keep 5 report;request silent hi 25000 1 report");
+    let question = silent.next(LONG).unwrap();
+    asked.tell(&format!("use-foreign {last}"));
+    dead.next(LONG).expect("it is given up on meanwhile");
+    let answer = Message::new(question.reply_to().unwrap(), b"yes").unwrap();
+    asked.engine.publish(answer).unwrap();
+    let mut reports = [asked.report(), asked.report()];
+    reports.sort_unstable();
+    assert_eq!(reports, [last.to_string(), "got:yes".to_owned()]);
+    assert_eq!(asked.end().handlers[0].acked, 2);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::harness::{LONG, limited, once, settled, start};
 use crate::nats_core::{at, core};
-use crate::nats_streams::{consumed, numbers, on, payloads, store, taking, with_input};
+use crate::nats_streams::{
+    consumed, numbers, of_consumer, on, payloads, store, taking, with_input,
+};
 
 const PROBES: [&str; 2] = ["probe-wasmcloud", "probe-incoming"];
 
@@ -78,6 +80,40 @@ fn a_stream_has_nobody_who_waits_for_a_reply() {
     let report = text(&report.payload);
     assert!(report.contains("nobody asked for a reply"), "{report}");
     consumed(&client, &engine);
+}
+
+#[test]
+fn what_a_stream_has_may_be_asked_about_and_is_acked_once() {
+    for name in PROBES {
+        let (server, client) = with_input(json!({}));
+        client.create_stream("OUT", &["report"], json!({}));
+        let mut questions = client.subscribe("question");
+        client.settle();
+        let handler = taking(name, |l| l.receive_wait_max = LONG);
+        let engine = start(on(&server.url(), handler));
+        store(&client, 10, |_| asks(name, "question", 25_000));
+        for n in 0..10 {
+            let inbox = questions.next_message().reply.expect("it is a request");
+            let left = ["/num_pending", "/num_ack_pending"].map(|of| of_consumer(&client, of));
+            assert!(
+                left[0] + left[1] >= 10 - n,
+                "{name}: acked before it was answered"
+            );
+            client.publish([Post::new(inbox.to_string(), format!("answer-{n}"))]);
+        }
+        consumed(&client, &engine);
+        let told = payloads(&client, "OUT");
+        assert_eq!(told.values().sum::<usize>(), 10, "{name}: {told:?}");
+        for n in 0..10 {
+            let answer = format!("answer-{n}");
+            let found = told.keys().filter(|text| text.contains(&answer)).count();
+            assert_eq!(found, 1, "{name}: {told:?}");
+        }
+        let stats = engine.stats().handlers.remove(0);
+        assert_eq!((stats.acked, stats.retried), (10, 0), "{name}: {stats:?}");
+        assert_eq!(of_consumer(&client, "/num_redelivered"), 0, "{name}");
+        engine.stop();
+    }
 }
 
 #[test]

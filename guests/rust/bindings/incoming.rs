@@ -4,6 +4,10 @@
 pub mod wasi {
   pub mod messaging {
     /// The types that the other interfaces share.
+    ///
+    /// What the draft does not bound this host does, for a call: a guest holds at most 1,023 resources at a time, the message that came among
+    /// them, and 8 MiB of messages that it made, changed or was answered with. What is above ends the call, and so does a resource that is
+    /// none of the call's.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod types {
       #[used]
@@ -731,7 +735,9 @@ pub mod wasi {
       }
       impl RequestOptions {
         #[allow(unused_unsafe, clippy::all)]
-        /// How long to wait at most. If it isn't set, the host says how long.
+        /// How long to wait at most, in milliseconds. If it isn't set, the host says how long: its handler's `receive_wait_max`, by
+        /// default 500 ms, where the draft would wait without end. The call ends at its handler's `wall_deadline`, by default 5 s, however
+        /// long is said here.
         #[allow(async_fn_in_trait)]
         pub fn set_timeout_ms(&self,timeout_ms: u32,) -> (){
           unsafe {
@@ -751,7 +757,8 @@ pub mod wasi {
       }
       impl RequestOptions {
         #[allow(unused_unsafe, clippy::all)]
-        /// How many replies to wait for at most. If it isn't set: one; with a time, all that come in that time.
+        /// How many replies to wait for at most: 1 to 256; with another number the request is the error `other`. If it isn't set: one;
+        /// with a time, all that come in that time, up to 256.
         #[allow(async_fn_in_trait)]
         pub fn set_expected_replies(&self,expected_replies: u32,) -> (){
           unsafe {
@@ -771,7 +778,8 @@ pub mod wasi {
       }
       #[allow(unused_unsafe, clippy::all)]
       /// Sends a message at once and waits for replies, until as many have come as are expected or the time is over, whichever is
-      /// first: those that came, or `timeout` if none did.
+      /// first: those that came, or `timeout` if none did. The reply with which they have 4 MiB together is the last. A handler's guests
+      /// may have so many requests at once on a shard as its `open_requests_max` says, by default 8; one above is the error `other`.
       #[allow(async_fn_in_trait)]
       pub fn request(c: &Client,topic: &str,message: &Message,options: ::core::option::Option<RequestOptions>,) -> ::core::result::Result<_rt::Vec::<Message>,Error>{
         unsafe {

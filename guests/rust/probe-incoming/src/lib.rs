@@ -61,6 +61,13 @@ fn run(command: &str, message: &Message) -> Result<(), Error> {
         ["use-sent", to] => misuse::use_sent(to),
         ["use-foreign", handle] => misuse::use_foreign(number(handle)),
         ["use-as-client"] => misuse::use_as_client(message),
+        ["use-client-dropped"] => misuse::use_client_dropped(),
+        ["use-options-dropped"] => misuse::use_options_dropped(),
+        ["use-options-taken"] => misuse::use_options_taken(message),
+        ["drop-twice"] => misuse::drop_twice(),
+        ["reply-to-dropped"] => misuse::reply_to_dropped(message),
+        ["use-replied"] => misuse::use_replied(message),
+        ["keep", times, to] => misuse::keep(number(times), to),
         _ => trap(),
     }
 }
