@@ -596,6 +596,23 @@ fn the_header_for_c_reads_batches_and_writes_answers() {
 }
 
 #[test]
+fn the_header_for_c_writes_headers() {
+    let (stats, out) = in_c(&["head"]);
+    assert_eq!(stats.acked, 1, "{stats:?}");
+    let pairs = [("k", "v"), ("K", " 2"), ("own", "a: b"), ("empty", "")];
+    assert_eq!(out[0].headers().collect::<Vec<_>>(), pairs);
+    // Of the second the host would see two headers, so it is the header for C that looks.
+    for (bad, kind) in [
+        ("bad-name", FaultKind::Host),
+        ("bad-value", FaultKind::Trap),
+    ] {
+        let (stats, out) = in_c(&[bad]);
+        assert_eq!((stats.acked, out.len()), (0, 0), "{bad}: {stats:?}");
+        assert_eq!(count(&stats.terminated, kind), 1, "{bad}: {stats:?}");
+    }
+}
+
+#[test]
 fn the_header_for_c_puts_sends_in_the_order_of_their_messages() {
     let (stats, out) = in_c(&["twice", "x", "twice", "twice"]);
     assert_eq!((stats.acked, &*stats.faults), (4, &[][..]));

@@ -63,6 +63,11 @@ fn tickets_are_redacted_and_fanned_out() {
         texts(&out["tickets.audit"]),
         sorted(told.into_iter().filter(|told| !told.is_empty()))
     );
+    for told in &out["tickets.audit"] {
+        let [emails, cards] = ["emails", "cards"].map(|name| values(told, name).concat());
+        let as_headers = format!("{emails} e-mails, {cards} cards");
+        assert_eq!(told.payload(), as_headers.as_bytes());
+    }
     for message in OUT.iter().flat_map(|subject| &out[subject]) {
         assert_eq!(values(message, "trace"), ["t-1"], "headers go along");
     }

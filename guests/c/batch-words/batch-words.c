@@ -3,6 +3,8 @@
 //     nak, term, ack, error   says so
 //     pass                    sends the message on to `out`, with its headers and reply subject
 //     names                   sends to `out` the names and values of its headers, each with a semicolon
+//     head                    sends to `out`, with the headers that came, one of its own and one without a value
+//     bad-name, bad-value     the same with a header that can't be
 //     twice                   sends to `out` an `a` and its place in the batch, the last message first
 
 #define MILLPOND_IMPLEMENTATION
@@ -28,12 +30,25 @@ static void names(millpond_answer_t *answer, const millpond_message_t *message) 
   millpond_send(answer, message, send);
 }
 
+// Sends with the headers that came and this one.
+static void with_header(millpond_answer_t *answer, const millpond_message_t *message, const char *name, const char *value) {
+  millpond_headers_t headers = {0};
+  millpond_add_headers(&headers, message->headers);
+  millpond_add_header(&headers, millpond_text(name), millpond_text(value));
+  millpond_add_header(&headers, millpond_text("empty"), (millpond_bytes_t){0});
+  millpond_send_t send = {.subject = millpond_text("out"), .headers = millpond_headers(&headers)};
+  millpond_send(answer, message, send);
+}
+
 static void run(millpond_answer_t *answer, const millpond_message_t *message) {
   millpond_send_t send = {.subject = millpond_text("out")};
   if (says(message, "nak")) millpond_nak(answer, message, 1);
   if (says(message, "term")) millpond_term(answer, message);
   if (says(message, "ack")) millpond_ack(answer, message);
   if (says(message, "names")) names(answer, message);
+  if (says(message, "head")) with_header(answer, message, "own", "a: b");
+  if (says(message, "bad-name")) with_header(answer, message, "a b", "x");
+  if (says(message, "bad-value")) with_header(answer, message, "own", "x\r\nforged: y");
   if (says(message, "pass")) {
     send.reply_to = message->reply_to;
     send.headers = message->headers;

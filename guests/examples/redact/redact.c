@@ -2,7 +2,7 @@
 //
 // A ticket is text. E-mail addresses become `[email]`, numbers of cards `[card]`: 13 to 19 digits, single spaces and hyphens between
 // them allowed, whose check digit (Luhn's) is right. The rest is as it was. The text goes to `tickets.search` and `tickets.analytics`,
-// with the headers it came with; where something was taken out, `tickets.audit` gets how much of each.
+// with the headers it came with; where something was taken out, `tickets.audit` gets how much of each, in words and as headers.
 //
 // Text that is not UTF-8 is given up on: it goes to the handler's dead-letter subject, not on, since nobody can say what is in it.
 
@@ -112,6 +112,12 @@ static text_t redact(millpond_bytes_t from, uint32_t *emails, uint32_t *cards) {
   return text;
 }
 
+static void add_number(millpond_headers_t *headers, const char *name, uint32_t number) {
+  char text[16];
+  snprintf(text, sizeof text, "%u", (unsigned)number);
+  millpond_add_header(headers, millpond_text(name), millpond_text(text));
+}
+
 static void fan_out(millpond_answer_t *answer, const millpond_message_t *message) {
   uint32_t emails = 0, cards = 0;
   text_t text = redact(message->payload, &emails, &cards);
@@ -122,9 +128,14 @@ static void fan_out(millpond_answer_t *answer, const millpond_message_t *message
     millpond_send(answer, message, send);
   }
   if (emails + cards == 0) return;
+  millpond_headers_t headers = {0};
+  millpond_add_headers(&headers, message->headers);
+  add_number(&headers, "emails", emails);
+  add_number(&headers, "cards", cards);
   char count[64];
   snprintf(count, sizeof count, "%u e-mails, %u cards", (unsigned)emails, (unsigned)cards);
   send.subject = millpond_text("tickets.audit");
+  send.headers = millpond_headers(&headers);
   send.payload = millpond_text(count);
   millpond_send(answer, message, send);
 }

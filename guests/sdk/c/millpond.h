@@ -105,6 +105,16 @@ typedef struct {
   size_t size, room;
 } millpond_list_t_;
 
+// Headers that are being written, empty where it is zero.
+//
+//     millpond_headers_t headers = {0};
+//     millpond_add_headers(&headers, message.headers);  // those of a message, as they came
+//     millpond_add_header(&headers, millpond_text("redacted"), millpond_text("yes"));
+//     send.headers = millpond_headers(&headers);
+typedef struct {
+  millpond_list_t_ lines_;
+} millpond_headers_t;
+
 // What becomes of the messages of a call, and what is sent. A message of which nothing is said is acknowledged.
 typedef struct {
   // Why the call failed, where the handler returns false: for a person to read.
@@ -134,8 +144,38 @@ static inline void *millpond_room_(millpond_list_t_ *list, size_t bytes) {
   return at;
 }
 
+static inline void millpond_append_(millpond_list_t_ *list, millpond_bytes_t bytes) {
+  if (bytes.size > 0) memcpy(millpond_room_(list, bytes.size), bytes.at, bytes.size);
+}
+
+// Traps where there is a line break: what lies behind it would be read as another header.
+static inline void millpond_one_line_(millpond_bytes_t text) {
+  for (size_t i = 0; i < text.size; i++)
+    if (text.at[i] == '\r' || text.at[i] == '\n') __builtin_trap();
+}
+
+// Adds a header. With a line break in it the call traps. The host checks its name, which has no white space, colon or control character.
+static inline void millpond_add_header(millpond_headers_t *headers, millpond_bytes_t name, millpond_bytes_t value) {
+  millpond_one_line_(name);
+  millpond_one_line_(value);
+  millpond_append_(&headers->lines_, name);
+  millpond_append_(&headers->lines_, millpond_text(": "));
+  millpond_append_(&headers->lines_, value);
+  millpond_append_(&headers->lines_, millpond_text("\r\n"));
+}
+
+// Adds headers as a message has them.
+static inline void millpond_add_headers(millpond_headers_t *headers, millpond_bytes_t lines) {
+  millpond_append_(&headers->lines_, lines);
+}
+
+// What was added so far, as a send has it. It stays where it is until another is added.
+static inline millpond_bytes_t millpond_headers(const millpond_headers_t *headers) {
+  return (millpond_bytes_t){headers->lines_.at, headers->lines_.size};
+}
+
 static inline uint32_t millpond_put_(millpond_answer_t *answer, millpond_bytes_t bytes) {
-  if (bytes.size > 0) memcpy(millpond_room_(&answer->arena_, bytes.size), bytes.at, bytes.size);
+  millpond_append_(&answer->arena_, bytes);
   return (uint32_t)bytes.size;
 }
 

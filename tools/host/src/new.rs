@@ -112,6 +112,7 @@ const RUST: Template = Template {
         "batch.rs",
         "bump.rs",
         "lib.rs",
+        "testing.rs",
         "world.bin"
     ),
     texts: &[

@@ -112,3 +112,36 @@ fn send(message: &Message<'_>, order: &Enriched<'_>, answer: &mut Answer) -> mil
 }
 
 millpond_guest::handler!(handle);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_guest::testing::{call, Given, Outcome};
+
+    const ORDER: &str = r#"{"id":"o-1","country":"DE","items":[{"sku":"a","quantity":2,"price_cents":499}]}"#;
+
+    #[test]
+    fn an_order_goes_on_with_its_sums_and_headers() {
+        let given = Given::new("orders", ORDER.as_bytes()).headers(&[("trace", "t-1")]);
+        let answered = call(handle, &[given]).expect("no order fails a call");
+        assert_eq!(answered.outcomes, [Outcome::Ack]);
+        let [sent] = &answered.sends[..] else {
+            panic!("one send, not {}", answered.sends.len());
+        };
+        assert_eq!((&*sent.subject, sent.header("trace")), ("orders.small", Some("t-1")));
+        let sums = r#""pieces":2,"net_cents":998,"tax_cents":190,"total_cents":1188}"#;
+        assert!(String::from_utf8_lossy(&sent.payload).ends_with(sums), "{sent:?}");
+    }
+
+    #[test]
+    fn what_is_no_order_is_given_up_on_and_stops_no_other() {
+        let large = ORDER.replace("499", "42017");
+        let given = ["{", &large, &ORDER.replace("DE", "XX")];
+        let given = given.map(|payload| Given::new("orders", payload.as_bytes()));
+        let answered = call(handle, &given).expect("no order fails a call");
+        assert_eq!(answered.outcomes, [Outcome::Term, Outcome::Ack, Outcome::Term]);
+        let sends: Vec<_> = answered.sends.iter().map(|sent| (sent.place, &*sent.subject)).collect();
+        assert_eq!(sends, [(0, "orders.mistakes"), (1, "orders.large"), (2, "orders.mistakes")]);
+        assert_eq!(answered.sends[2].payload, b"\"XX\" is not delivered to");
+    }
+}

@@ -198,8 +198,13 @@ impl Send<'_> {
     }
 
     /// Adds a header.
+    ///
+    /// # Panics
+    /// With a line break in it: what lies behind that would be read as another header. The rest of a name is the host's to check.
     #[inline]
     pub fn header(self, name: &str, value: &str) -> Self {
+        let breaks = |text: &str| text.bytes().any(|byte| matches!(byte, b'\r' | b'\n'));
+        assert!(!breaks(name) && !breaks(value), "a header is one line");
         for part in [name, ": ", value, "\r\n"] {
             self.answer.arena.extend_from_slice(part.as_bytes());
         }
@@ -244,15 +249,18 @@ impl Send<'_> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
-    use crate::batch::tests::laid_out;
+    use crate::testing::{laid_out, Given};
 
     /// An answer to three messages, the first of which asks for a reply.
     fn answered(write: impl FnOnce(&[Message<'_>], &mut Answer)) -> (Vec<u8>, Vec<u32>) {
+        let first = Given::new("s", b"1").reply_to("r");
         let (arena, index) = laid_out(&[
-            ("s", "r", "a: b\r\n", b"1", 0),
-            ("s", "", "", b"2", 0),
-            ("s", "", "", b"3", 0),
+            first.headers(&[("a", "b")]),
+            Given::new("s", b"2"),
+            Given::new("s", b"3"),
         ]);
         let batch = Batch::new(&arena, &index);
         let messages: Vec<_> = batch.iter().collect();
@@ -310,6 +318,20 @@ mod tests {
             index,
             [0, 0, 0, 1, 0, 0, 1, 1, 2, 2, 2, 12, 4, 2, 22, 2, 0, 0, 0]
         );
+    }
+
+    #[test]
+    fn a_header_can_not_forge_another() {
+        for (name, value) in [
+            ("k", "v\r\nforged: x"),
+            ("k", "v\n"),
+            ("k: v\r\nforged", "x"),
+        ] {
+            let forged = std::panic::catch_unwind(|| {
+                answered(|m, answer| answer.send(&m[0], "to").header(name, value).payload(b""))
+            });
+            assert!(forged.is_err(), "{name:?}: {value:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@
 //! `wasm32-unknown-unknown`, and make one with `wasm-tools component new`. A crate that uses no standard library turns on the feature
 //! `no-std`: it is a fifth of the size, and imports no WASI on either target. With the standard library on `wasm32-wasip2` it has WASI: a
 //! clock, the environment that it is granted, logs by `println!`.
+//!
+//! `testing` calls a handler without a host, for tests of its crate.
 #![no_std]
 
 extern crate alloc;
@@ -41,6 +43,9 @@ mod batch;
     any(feature = "no-std", not(target_os = "wasi"))
 ))]
 mod bump;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 pub use answer::{Answer, Failed, Result, Send};
 pub use batch::{Batch, Headers, Message, Messages};
