@@ -263,6 +263,13 @@ impl Message {
         self.layout.payload.of(&self.frame)
     }
 
+    /// The payload, sharing the message's buffer.
+    #[allow(dead_code, reason = "the simulator's guests don't ask")]
+    pub(crate) fn shared_payload(&self) -> Bytes {
+        let Span { start, len } = self.layout.payload;
+        self.frame.slice(start as usize..(start + len) as usize)
+    }
+
     /// What the payload is.
     #[must_use]
     pub fn format(&self) -> Format {

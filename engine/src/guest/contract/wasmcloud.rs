@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use wasmtime::component::{
     ComponentExportIndex, ComponentType, Instance, Lift, Lower, TypedFunc, WasmList, WasmStr,
 };
@@ -57,7 +58,7 @@ struct Lifted {
 #[component(record)]
 struct Replied {
     subject: String,
-    body: Vec<u8>,
+    body: Bytes,
     #[component(name = "reply-to")]
     reply_to: Option<String>,
 }
@@ -66,7 +67,7 @@ impl Replied {
     fn of(message: &Message) -> Self {
         Self {
             subject: message.subject().to_owned(),
-            body: message.payload().to_vec(),
+            body: message.shared_payload(),
             reply_to: message.reply_to().map(str::to_owned),
         }
     }

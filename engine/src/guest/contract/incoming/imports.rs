@@ -95,7 +95,7 @@ fn link_messages(linker: &mut HostLinker) -> wasmtime::Result<()> {
         },
     )?;
     types.func_wrap("[method]message.data", |cx: Cx<'_>, (m,): OfMessage| {
-        Ok((cx.data().incoming.message(m.rep())?.data().to_vec(),))
+        Ok((cx.data().incoming.message(m.rep())?.shared_data(),))
     })?;
     types.func_wrap("[method]message.metadata", |cx: Cx<'_>, (m,): OfMessage| {
         Ok((cx.data().incoming.message(m.rep())?.metadata(),))

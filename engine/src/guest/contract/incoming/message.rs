@@ -1,5 +1,7 @@
 //! A message that a guest holds: one that came, one it made, or one that came with what it changed.
 
+use bytes::Bytes;
+
 use crate::message::{Format, Message};
 use crate::outbox::{Draft, HoldError};
 
@@ -14,7 +16,7 @@ const PAIR_BYTES: usize = size_of::<(String, String)>();
 pub(super) struct Held {
     /// As it came; none of one that the guest made.
     came: Option<Message>,
-    data: Option<Vec<u8>>,
+    data: Option<Bytes>,
     metadata: Option<Vec<(String, String)>>,
 }
 
@@ -30,7 +32,7 @@ impl Held {
     /// One that a guest makes.
     pub(super) fn new(data: Vec<u8>) -> Self {
         Self {
-            data: Some(data),
+            data: Some(data.into()),
             ..Self::default()
         }
     }
@@ -39,7 +41,7 @@ impl Held {
     pub(super) fn own_bytes(&self) -> usize {
         let pairs = self.metadata.iter().flatten();
         let pairs = pairs.map(|(key, value)| key.len() + value.len() + PAIR_BYTES);
-        self.data.as_ref().map_or(0, Vec::len) + pairs.sum::<usize>()
+        self.data.as_ref().map_or(0, Bytes::len) + pairs.sum::<usize>()
     }
 
     /// The topic that it came on.
@@ -58,9 +60,15 @@ impl Held {
         self.data.as_deref().unwrap_or_else(came)
     }
 
+    /// Its data, shared: who asks for it copies it once, into the guest.
+    pub(super) fn shared_data(&self) -> Bytes {
+        let came = || self.came.as_ref().map(Message::shared_payload);
+        self.data.clone().or_else(came).unwrap_or_default()
+    }
+
     /// Replaces its data.
     pub(super) fn set_data(&mut self, data: Vec<u8>) {
-        self.data = Some(data);
+        self.data = Some(data.into());
     }
 
     /// Its metadata: as changed, else as it came.
@@ -171,8 +179,10 @@ mod tests {
         h.set_metadata(Vec::new());
         assert_eq!((h.metadata(), h.content_type()), (None, None));
         assert_eq!((h.data(), h.own_bytes()), (&b"data"[..], 0));
+        assert_eq!(h.shared_data().as_ptr(), h.data().as_ptr());
         h.set_data(b"longer data".to_vec());
         assert_eq!((h.data(), h.own_bytes()), (&b"longer data"[..], 11));
+        assert_eq!(h.shared_data().as_ptr(), h.data().as_ptr());
     }
 
     #[test]
