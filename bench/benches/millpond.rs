@@ -15,13 +15,14 @@ use millpond_bench::engine::LoadedEngine;
 use millpond_bench::goals;
 use millpond_bench::groups::{self, again};
 use millpond_bench::guest::Guest;
-use millpond_bench::load::load_report;
+use millpond_bench::load;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
 use millpond_bench::notes::{self, Row};
 use millpond_bench::raw::{Allocator, RawLoop};
 use millpond_bench::record::{Facts, Record, records};
-use millpond_bench::report::{BATCHES, report, resets_by_speed};
+use millpond_bench::report::{self, BATCHES};
+use millpond_bench::reset;
 use wasmtime::ensure;
 
 #[global_allocator]
@@ -37,10 +38,10 @@ type Part = (&'static str, fn() -> wasmtime::Result<()>);
 
 /// Those that are all measured when nothing is asked for, in this order, after criterion's.
 const PARTS: [Part; 12] = [
-    ("report", || print_all(&report()?)),
-    ("load", || print_all(&load_report()?)),
+    ("report", report::measure),
+    ("load", load::measure),
     ("instantiate", groups::instantiate::measure),
-    ("call", || groups::call::measure(resets_by_speed()?[0].0)),
+    ("call", groups::call::measure),
     ("hop", groups::hop::idle),
     ("scaling", groups::scaling::measure),
     ("handlers", groups::process::handlers),
@@ -50,7 +51,7 @@ const PARTS: [Part; 12] = [
         groups::hop::steady().and_then(|()| nats::latency())
     }),
     ("taken", nats::taken_to_settled),
-    ("nats", || print_all(&nats::report(&[])?)),
+    ("nats", || nats::measure(&[])),
 ];
 
 fn main() -> wasmtime::Result<()> {
@@ -102,7 +103,7 @@ fn print_rows(rows: &[Row]) {
 /// Measures what the arguments name. Parts that failed, and why: the others are measured all the same.
 fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        print_all(&nats::report(words)?)?;
+        nats::measure(words)?;
         return Ok(Vec::new());
     }
     let named = |name: &str| PARTS.iter().find(|part| part.0 == name);
@@ -130,15 +131,10 @@ fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-fn print_all(text: &str) -> wasmtime::Result<()> {
-    println!("{text}");
-    Ok(())
-}
-
 /// The groups whose arguments are criterion's.
 fn criterion_benches(mut criterion: Criterion) -> wasmtime::Result<()> {
     raw(&mut criterion)?;
-    engine(&mut criterion, resets_by_speed()?[0].0)?;
+    engine(&mut criterion, reset::chosen()?)?;
     criterion.final_summary();
     Ok(())
 }

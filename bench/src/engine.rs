@@ -1,5 +1,6 @@
 //! The engine under sustained load: one shard, messages published from another core so that it never waits for any.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,8 +21,7 @@ const IN_FLIGHT_MAX: usize = 2_048;
 const IN_FLIGHT_CALLS: usize = 4;
 /// How long the publisher rests when the engine is full.
 const REST: Duration = Duration::from_micros(50);
-/// The largest batch that a thread which publishes one message after another keeps nearly full. For larger ones it publishes packs of as
-/// many.
+/// The largest batch that a thread which publishes one message after another keeps nearly full.
 const FED_MAX: usize = 64;
 /// How long such a batch waits to be full.
 const LINGER: Duration = Duration::from_millis(100);
@@ -51,11 +51,34 @@ impl fmt::Display for NotSustained {
 
 impl std::error::Error for NotSustained {}
 
+/// How messages are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// One after another.
+    Single,
+    /// A call's messages in one step.
+    Together,
+    /// A call's messages in a pack, which was laid out beforehand.
+    Packs,
+}
+
+impl Feed {
+    /// What keeps calls of this size full at the least cost.
+    #[must_use]
+    pub fn of(batch: usize) -> Self {
+        match batch > FED_MAX {
+            true => Self::Packs,
+            false => Self::Single,
+        }
+    }
+}
+
 /// An engine with one handler, and what is published to it.
 pub struct LoadedEngine {
     engine: Engine,
     shard: String,
     ring: Vec<Message>,
+    feed: Feed,
     /// The same in packs of a call's messages, where these are published.
     packs: Vec<Pack>,
     next: usize,
@@ -81,11 +104,11 @@ impl LoadedEngine {
             |count| guest.messages(count),
             guest.sends(),
             reset,
-            batch,
+            (batch, Feed::of(batch)),
         )
     }
 
-    /// The same of any handler, with its messages, and how many it sends for each.
+    /// The same of any handler, with its messages, how many it sends for each, and how they are published.
     ///
     /// # Errors
     /// It does not start.
@@ -94,7 +117,7 @@ impl LoadedEngine {
         messages: impl FnOnce(usize) -> Result<Vec<Message>>,
         sends: u64,
         reset: ResetMode,
-        batch: usize,
+        (batch, feed): (usize, Feed),
     ) -> Result<Self> {
         go(Place::Anywhere)?;
         let in_flight = IN_FLIGHT_MAX.max(IN_FLIGHT_CALLS * batch);
@@ -106,27 +129,28 @@ impl LoadedEngine {
             ..HandlerLimits::default()
         };
         // A call's messages may come in two steps, as room is returned.
-        let limits = match batch > FED_MAX {
-            true => HandlerLimits {
+        let limits = match feed {
+            Feed::Single => limits,
+            Feed::Together | Feed::Packs => HandlerLimits {
                 linger: LINGER,
                 latency_budget: PATIENCE,
                 ..limits
             },
-            false => limits,
         };
         let handler = handler.limits(limits).grants(Grants::all());
         let mut config = EngineConfig::new().shards(1).handler(handler);
         config.reset = Some(reset);
         let engine = Engine::start(config)?;
         let ring = messages(2 * in_flight)?;
-        let packs = match batch > FED_MAX {
-            true => ring.chunks(batch).map(pack).collect::<Result<_>>()?,
-            false => Vec::new(),
+        let packs = match feed {
+            Feed::Packs => ring.chunks(batch).map(pack).collect::<Result<_>>()?,
+            Feed::Single | Feed::Together => Vec::new(),
         };
         Ok(Self {
             engine,
             shard: shard_thread()?,
             ring,
+            feed,
             packs,
             next: 0,
             sends,
@@ -142,9 +166,10 @@ impl LoadedEngine {
         go(Place::Publisher)?;
         let before = self.engine.stats();
         let (begun, begun_on_core) = (clock::now(), clock::on_core(&self.shard)?);
-        match self.batch > FED_MAX {
-            true => self.publish_packs(messages)?,
-            false => (0..messages).try_for_each(|_| self.publish())?,
+        match self.feed {
+            Feed::Single => (0..messages).try_for_each(|_| self.publish())?,
+            Feed::Together => self.publish_together(messages)?,
+            Feed::Packs => self.publish_packs(messages)?,
         }
         while self.engine.stats().in_flight > 0 {
             ensure!(
@@ -180,6 +205,21 @@ impl LoadedEngine {
         }
     }
 
+    /// Publishes the ring's next messages, as many in one step as a call has.
+    fn publish_together(&mut self, messages: u64) -> Result<()> {
+        let (mut left, mut queue) = (messages, VecDeque::new());
+        while left > 0 {
+            let count = left.min(self.batch as u64);
+            for _ in 0..count {
+                queue.push_back(self.ring[self.next].clone());
+                self.next = (self.next + 1) % self.ring.len();
+            }
+            self.publish_all(&mut queue)?;
+            left -= count;
+        }
+        Ok(())
+    }
+
     /// Publishes the ring's next packs, which have at least so many messages, giving way while the engine is full.
     fn publish_packs(&mut self, messages: u64) -> Result<()> {
         let mut received = 0;
@@ -203,14 +243,19 @@ impl LoadedEngine {
 
     /// Publishes the first messages of a pack.
     fn publish_rest(&mut self, pack: &Pack, count: usize) -> Result<()> {
-        let mut queue = pack.messages().take(count).collect();
-        loop {
-            match self.engine.publish_all(&mut queue) {
-                Ok(_) => return Ok(()),
+        self.publish_all(&mut pack.messages().take(count).collect())
+    }
+
+    /// Publishes these, giving way while the engine is full.
+    fn publish_all(&self, queue: &mut VecDeque<Message>) -> Result<()> {
+        while !queue.is_empty() {
+            match self.engine.publish_all(queue) {
+                Ok(_) => {}
                 Err(Refusal::Full(_)) => std::thread::yield_now(),
                 Err(reason) => bail!("publishing was refused: {reason}"),
             }
         }
+        Ok(())
     }
 
     /// Checks what the engine says that it did in a round.

@@ -34,5 +34,6 @@ pub mod notes;
 pub mod raw;
 pub mod record;
 pub mod report;
+pub mod reset;
 pub mod single;
 pub mod warm;

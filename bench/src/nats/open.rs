@@ -10,7 +10,6 @@
 
 use std::time::{Duration, Instant};
 
-use millpond_tests::nats::Settings;
 use wasmtime::{Result, ensure};
 
 use super::child::Service;
@@ -52,8 +51,7 @@ const SIDES: [(&str, &str, &str, u64); 2] = [
 /// # Errors
 /// A service failed, or its answers were wrong.
 pub fn latency() -> Result<()> {
-    go(Place::Anywhere)?;
-    let server = Settings::new().start();
+    let server = super::server()?;
     let address = server.address().to_string();
     let mut least = f64::INFINITY;
     for (name, role, subject, batch) in SIDES {
