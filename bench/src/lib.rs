@@ -29,6 +29,7 @@ pub mod groups;
 pub mod guest;
 pub mod instructions;
 pub mod load;
+pub mod lone_test;
 pub mod nats;
 pub mod notes;
 pub mod raw;
