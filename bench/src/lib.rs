@@ -32,6 +32,7 @@ pub mod load;
 pub mod lone_test;
 pub mod nats;
 pub mod notes;
+pub mod perf;
 pub mod raw;
 pub mod record;
 pub mod report;

@@ -110,10 +110,11 @@ impl Judged {
         let unit = self.unit;
         match &self.verdict {
             Verdict::Met(value) => (format!("{}{unit}", number(*value)), "met".to_owned()),
-            Verdict::Missed(value, percent) => (
-                format!("{}{unit}", number(*value)),
-                format!("missed by {percent:.0} %"),
-            ),
+            Verdict::Missed(value, percent) => {
+                let digits = usize::from(*percent < 10.0);
+                let told = format!("missed by {percent:.digits$} %");
+                (format!("{}{unit}", number(*value)), told)
+            }
             Verdict::Held => ("–".to_owned(), "held by its test".to_owned()),
             Verdict::Pending(why) => ("–".to_owned(), format!("pending: {why}")),
         }
