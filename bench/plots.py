@@ -154,7 +154,6 @@ def instantiate(record):
     rows = [
         (case, 0 if case.endswith("1 thread") else 1, rounds)
         for case, rounds in record.rows("instantiate").items()
-        if not case.startswith("ours")
     ]
     note = "a second; 64 KiB image, 8 pages touched a call; bars: medians, whiskers: least and most"
     return bars("Fresh instances, called once each", note, record.where, rows) if rows else None
@@ -165,10 +164,10 @@ def layers(record, alone):
     rows = []
     for case, rounds in record.rows("engine÷raw").items():
         layer = case.rsplit(": ", 1)[1]
-        if layer != "ratio" and (", 1 a call" in case) == alone:
+        if layer in ("raw", "engine") and (", 1 a call" in case) == alone:
             rows.append((case, 0 if layer == "raw" else 1, rounds))
     for case, rounds in record.rows("nats echo").items():
-        if case.endswith(": CPU") and not alone:
+        if case.endswith(": CPU") and not alone and not case.startswith("raw loop"):
             rows.append(("NATS: " + case.removesuffix(": CPU"), 2 if case.startswith("ours") else 3, rounds))
     title = "A message alone in its call, layer by layer" if alone else "A message among others, layer by layer"
     note = "nanoseconds of a core a message; bars: medians, whiskers: least and most"

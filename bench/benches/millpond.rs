@@ -1,7 +1,7 @@
 //! `cargo bench`: the engine beside what it is made of and what it is chosen instead of.
 //!
-//! What is compared, and the bias, is in the library's documentation. Without arguments all is measured, and one table of all rows and
-//! the goals come last. `-- PART...` measures parts, by their names in [`PARTS`]; `-- nats [echo|plain|consume] [SIDE]` a part of what is
+//! What is compared, and the bias, is in the library's documentation. Without arguments all is measured, and one table of all rows,
+//! what PERF.md makes of them and the goals come last. `-- PART...` measures parts, by their names in [`PARTS`]; `-- nats [echo|plain|consume] [SIDE]` a part of what is
 //! beside a NATS server. Other arguments are criterion's: a filter measures only its benches whose names contain it. With `--record` the rows are
 //! kept under `bench/record/`.
 
@@ -10,18 +10,21 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use millpond::ResetMode;
+use millpond_bench::clock;
 use millpond_bench::cores::{Place, go};
 use millpond_bench::engine::LoadedEngine;
 use millpond_bench::goals;
 use millpond_bench::groups::{self, again};
 use millpond_bench::guest::Guest;
-use millpond_bench::load::load_report;
+use millpond_bench::load;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
-use millpond_bench::notes::{self, Row};
+use millpond_bench::notes::{self, Row, note};
+use millpond_bench::perf;
 use millpond_bench::raw::{Allocator, RawLoop};
 use millpond_bench::record::{Facts, Record, records};
-use millpond_bench::report::{BATCHES, report, resets_by_speed};
+use millpond_bench::report::{self, BATCHES};
+use millpond_bench::reset;
 use wasmtime::ensure;
 
 #[global_allocator]
@@ -37,10 +40,10 @@ type Part = (&'static str, fn() -> wasmtime::Result<()>);
 
 /// Those that are all measured when nothing is asked for, in this order, after criterion's.
 const PARTS: [Part; 12] = [
-    ("report", || print_all(&report()?)),
-    ("load", || print_all(&load_report()?)),
+    ("report", report::measure),
+    ("load", load::measure),
     ("instantiate", groups::instantiate::measure),
-    ("call", || groups::call::measure(resets_by_speed()?[0].0)),
+    ("call", groups::call::measure),
     ("hop", groups::hop::idle),
     ("scaling", groups::scaling::measure),
     ("handlers", groups::process::handlers),
@@ -50,7 +53,7 @@ const PARTS: [Part; 12] = [
         groups::hop::steady().and_then(|()| nats::latency())
     }),
     ("taken", nats::taken_to_settled),
-    ("nats", || print_all(&nats::report(&[])?)),
+    ("nats", || nats::measure(&[])),
 ];
 
 fn main() -> wasmtime::Result<()> {
@@ -63,23 +66,29 @@ fn main() -> wasmtime::Result<()> {
         Some((groups::role::ROLE, role)) => return groups::role::play(role),
         _ => {}
     }
-    let facts = Facts::here(&arguments);
+    let begun = clock::now();
+    let mut facts = Facts::here(&arguments);
     let said = arguments.len();
     arguments.retain(|argument| argument != RECORD);
     let keeps = arguments.len() < said;
     go(Place::Anywhere)?;
     let failed = measure(&arguments)?;
-    let rows = notes::take();
-    if !rows.is_empty() {
-        print_rows(&rows);
+    let elapsed = clock::now() - begun;
+    if arguments.is_empty() {
+        note(goals::RUN, goals::ELAPSED, "s", [elapsed.as_secs_f64()]);
     }
+    facts.at_end(elapsed)?;
     let told = failed.join("; ");
-    if keeps && !rows.is_empty() {
-        let record = Record {
-            facts,
-            rows,
-            failed,
-        };
+    let record = Record {
+        facts,
+        rows: notes::take(),
+        failed,
+    };
+    let has_rows = !record.rows.is_empty();
+    if has_rows {
+        print_record(&record);
+    }
+    if keeps && has_rows {
         let folder = record.write(&records())?;
         println!(
             "kept in {}; draw it: python3 bench/plots.py {0}",
@@ -90,19 +99,21 @@ fn main() -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The table at the end, and the goals.
-fn print_rows(rows: &[Row]) {
+/// All rows, what PERF.md makes of them, and the goals.
+fn print_record(record: &Record) {
     println!(
         "\nall that was measured: medians (least, most) of rounds in turn; ratios are of the same round"
     );
+    let rows: &[Row] = &record.rows;
     rows.iter().for_each(|row| print!("{}", notes::line(row)));
-    println!("\ngoals\n{}", goals::table(&goals::judge(rows)));
+    println!("\n{}", perf::printed(record));
+    println!("goals\n{}", goals::table(&goals::judge(rows)));
 }
 
 /// Measures what the arguments name. Parts that failed, and why: the others are measured all the same.
 fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        print_all(&nats::report(words)?)?;
+        nats::measure(words)?;
         return Ok(Vec::new());
     }
     let named = |name: &str| PARTS.iter().find(|part| part.0 == name);
@@ -130,15 +141,10 @@ fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-fn print_all(text: &str) -> wasmtime::Result<()> {
-    println!("{text}");
-    Ok(())
-}
-
 /// The groups whose arguments are criterion's.
 fn criterion_benches(mut criterion: Criterion) -> wasmtime::Result<()> {
     raw(&mut criterion)?;
-    engine(&mut criterion, resets_by_speed()?[0].0)?;
+    engine(&mut criterion, reset::chosen()?)?;
     criterion.final_summary();
     Ok(())
 }

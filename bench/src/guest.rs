@@ -22,7 +22,7 @@ pub enum Guest {
     BatchEcho,
 }
 
-/// What the messages of contract 3's guests have in their headers.
+/// The one pair of metadata that every message has.
 pub const HEADER: (&str, &str) = ("kind", "bench");
 
 impl Guest {
@@ -71,11 +71,7 @@ impl Guest {
     pub fn messages(self, count: usize) -> Result<Vec<Message>> {
         let payload = [b'x'; PAYLOAD_BYTES];
         let message = |_| {
-            let builder = Message::builder(self.name());
-            let builder = match self.is_batch() {
-                true => builder.header(HEADER.0, HEADER.1),
-                false => builder,
-            };
+            let builder = Message::builder(self.name()).header(HEADER.0, HEADER.1);
             builder.payload(&payload).context("building a message")
         };
         (0..count).map(message).collect()

@@ -12,11 +12,16 @@ use wasmtime::Result;
 use wasmtime::error::Context as _;
 
 use crate::clock;
-use crate::goals;
+use crate::nats;
 use crate::notes::Row;
+use crate::reset;
 
 /// The file's name in its folder.
 const FILE: &str = "record.json";
+/// Most records of one machine and day.
+const RUNS_MAX: usize = 99;
+/// The workspace's, for the profile that the bench is built with.
+const MANIFEST: &str = include_str!("../../Cargo.toml");
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Where and of what it was measured.
@@ -39,6 +44,21 @@ pub struct Facts {
     pub kernel: String,
     /// The compiler.
     pub rustc: String,
+    /// How it was built. This and what follows older records don't have.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// How used memory is reset, as the engine chose.
+    #[serde(default)]
+    pub reset: Option<String>,
+    /// The version of nats-server, if one was needed.
+    #[serde(default)]
+    pub nats_server: Option<String>,
+    /// The load average of a minute when it began.
+    #[serde(default)]
+    pub load_before: Option<String>,
+    /// How many seconds it took.
+    #[serde(default)]
+    pub elapsed_s: Option<u64>,
 }
 
 /// A run.
@@ -54,7 +74,7 @@ pub struct Record {
 }
 
 impl Facts {
-    /// Those of this machine, of a run with these arguments.
+    /// Those of this machine, of a run with these arguments that begins now.
     #[must_use]
     pub fn here(arguments: &[String]) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -82,10 +102,26 @@ impl Facts {
                 .unwrap_or_default()
                 .to_owned(),
             rustc: said("rustc", &["--version"]),
+            profile: profile(),
+            reset: None,
+            nats_server: None,
+            load_before: read("/proc/loadavg").split(' ').next().map(str::to_owned),
+            elapsed_s: None,
         }
     }
 
-    /// What its folder is called: the day and the machine.
+    /// What is known once all is measured, which took so long.
+    ///
+    /// # Errors
+    /// No engine starts here.
+    pub fn at_end(&mut self, elapsed: Duration) -> Result<()> {
+        self.reset = Some(reset::chosen()?.name().to_owned());
+        self.nats_server = nats::server_version();
+        self.elapsed_s = Some(elapsed.as_secs());
+        Ok(())
+    }
+
+    /// What its folder is called: the day and the machine. A later run of the day has a number behind that.
     #[must_use]
     pub fn name(&self) -> String {
         let mut machine = format!("{} {} cores", self.processor, self.cores).to_lowercase();
@@ -96,12 +132,19 @@ impl Facts {
 }
 
 impl Record {
-    /// Writes it into its folder under `parent`; the folder.
+    /// Writes it into a new folder under `parent`; the folder.
     ///
     /// # Errors
     /// It can't be written.
     pub fn write(&self, parent: &Path) -> Result<PathBuf> {
-        let folder = parent.join(self.facts.name());
+        let name = self.facts.name();
+        let numbered = (2..=RUNS_MAX).map(|number| format!("{name}-{number}"));
+        let mut names = [name.clone()].into_iter().chain(numbered);
+        let folder = names.find_map(|name| {
+            let folder = parent.join(name);
+            (!folder.exists()).then_some(folder)
+        });
+        let folder = folder.with_context(|| format!("{RUNS_MAX} records are named {name}"))?;
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let text = serde_json::to_string_pretty(self)? + "\n";
         let path = folder.join(FILE);
@@ -121,52 +164,26 @@ impl Record {
     }
 }
 
-/// The line before the table of goals in PERF.md, and the one behind it.
-const BEGIN: &str = "<!-- the goals of bench/record/";
-const END: &str = "<!-- end of the goals -->";
-
-/// The text of PERF.md with the goals of the record that it names, as that record has them.
-///
-/// # Errors
-/// It names none, or the record can't be read.
-pub fn with_goals(perf: &str) -> Result<String> {
-    let (before, rest) = perf.split_once(BEGIN).context("PERF.md names no record")?;
-    let (named, rest) = rest.split_once('\n').context("PERF.md ends in a line")?;
-    let (_, after) = rest
-        .split_once(END)
-        .context("PERF.md has no end of the goals")?;
-    let name = named.trim_end_matches("-->").trim();
-    let Record {
-        facts,
-        rows,
-        failed,
-    } = Record::read(&records().join(name))?;
-    let Facts {
-        date,
-        commit,
-        command,
-        processor,
-        cores,
-        memory_gib,
-        kernel,
-        rustc,
-    } = facts;
-    let goals = goals::markdown(&goals::judge(&rows));
-    let failed: String = failed
-        .iter()
-        .map(|why| format!("Failed in this run: {why}.\n"))
-        .collect();
-    Ok(format!(
-        "{before}{BEGIN}{named}\n\
-         Machine: {processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}, {rustc}. Date: {date}, commit {commit}. Command: `{command}`.\n{failed}\n\
-         {goals}{END}{after}"
-    ))
-}
-
 /// Where records are kept.
 #[must_use]
 pub fn records() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("record")
+}
+
+/// How this was built: the release profile, which the bench's is, with its settings; or the test build's.
+fn profile() -> Option<String> {
+    if cfg!(debug_assertions) {
+        return Some("dev".to_owned());
+    }
+    let manifest: toml::Table = MANIFEST.parse().ok()?;
+    let release = manifest.get("profile")?.get("release")?.as_table()?;
+    let setting = |(name, value): (&String, &toml::Value)| match value {
+        toml::Value::String(text) => format!("{name} {text}"),
+        toml::Value::Integer(number) => format!("{name} {number}"),
+        other => format!("{name} {other:?}"),
+    };
+    let settings: Vec<_> = release.iter().map(setting).collect();
+    Some(format!("release: {}", settings.join(", ")))
 }
 
 /// The commit that was built, as far as git can say.
@@ -227,8 +244,11 @@ mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let folder = Folder::new();
+        let mut facts = Facts::here(&["scaling".into()]);
+        facts.at_end(Duration::from_millis(61_900)).unwrap();
+        assert_eq!(facts.elapsed_s, Some(61));
         let record = Record {
-            facts: Facts::here(&["scaling".into()]),
+            facts,
             rows: vec![Row {
                 group: "scaling".into(),
                 case: "1 shard".into(),
@@ -239,6 +259,8 @@ mod tests {
         };
         let written = record.write(folder.path()).unwrap();
         assert_eq!(Record::read(&written).unwrap(), record);
+        let later = record.write(folder.path()).unwrap();
+        assert_eq!(later, written.with_file_name(record.facts.name() + "-2"));
         assert!(!record.facts.processor.is_empty() && record.facts.rustc.starts_with("rustc 1."));
         let name = record.facts.name();
         assert!(name.starts_with(&record.facts.date), "{name}");

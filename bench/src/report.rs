@@ -1,69 +1,96 @@
-//! The table at the end: engine ÷ raw loop, measured in turn so that a noisy machine disturbs both alike.
+//! Engine ÷ raw loop, measured in turn so that a noisy machine disturbs both alike; and the raw loop taken apart.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use millpond::ResetMode;
 use wasmtime::Result;
-use wasmtime::error::Context as _;
 
 use crate::cores::{Place, go};
 use crate::engine::LoadedEngine;
-use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
+use crate::groups::again;
+use crate::guest::Guest;
 use crate::notes::note;
 use crate::raw::{Allocator, RawLoop, Run};
+use crate::reset;
 use crate::single::{RawSingle, Single};
 
 /// Messages a call that are compared.
 pub const BATCHES: [usize; 2] = [1, 64];
-/// The same for contract 3, and what a message may take with each, in nanoseconds.
-pub const BATCHES_PACKED: [(usize, f64); 2] = [(256, 40.0), (1_024, 25.0)];
-/// What the engine is to reach of the raw loop with contract 3.
-const PACKED_RATIO: f64 = 0.8;
-/// What the engine is to reach of the raw loop with contracts 2 and 4.
-const SINGLE_RATIO: f64 = 0.85;
-/// Rounds of each side; the table has their medians.
+/// The same for contract 3, in packs of a call's messages.
+pub const BATCHES_PACKED: [usize; 2] = [256, 1_024];
+/// The group of what is compared, and that of the pieces.
+pub const GROUP: &str = "engine÷raw";
+/// See [`GROUP`].
+pub const PIECES: &str = "raw loop";
+/// Rounds of each side.
 const ROUNDS: usize = 7;
 /// How long a round takes, about.
 const ROUND: Duration = Duration::from_millis(400);
-/// Calls that are taken apart.
-const PIECES_CALLS: u64 = 50_000;
+/// What is taken apart: those that the budget in PERF.md adds up.
+const APART: [(Guest, usize); 4] = [
+    (Guest::Counter, 1),
+    (Guest::Echo, 1),
+    (Guest::Echo, 64),
+    (Guest::BatchEcho, 256),
+];
+const PIECES_ROUNDS: usize = 5;
+const PIECES_ROUND: Duration = Duration::from_millis(150);
+/// Rounds of each way of resetting, and how long one takes.
+const RESET_ROUNDS: usize = 3;
+const RESET_ROUND: Duration = Duration::from_millis(200);
 
-/// The ways of resetting that are available, by what they reach with `counter`, one message a call; the fastest first.
-///
-/// # Errors
-/// A run failed.
-pub fn resets_by_speed() -> Result<Vec<(ResetMode, f64)>> {
-    go(Place::Shard)?;
-    let mut rates = Vec::new();
-    for reset in ResetMode::ALL {
-        let allocator = Allocator::Ours(reset);
-        if !allocator.is_available() {
-            continue;
-        }
-        let mut raw = RawLoop::new(Guest::Counter, allocator, 1)?;
-        raw.run_for(ROUND / 2)?;
-        rates.push((reset, median(|| Ok(raw.run_for(ROUND / 2)?.rate()), 3)?));
-    }
-    rates.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(rates)
-}
-
-/// A round: a rate of each side, and the same by what its thread had of its core.
+/// A round of both sides.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     raw: Run,
     engine: Run,
 }
 
-impl Round {
-    fn ratio(&self) -> f64 {
-        self.engine.rate() / self.raw.rate()
+/// Measures all.
+///
+/// # Errors
+/// A run failed, or its answer was wrong.
+pub fn measure() -> Result<()> {
+    resets()?;
+    let reset = reset::chosen()?;
+    for guest in Guest::ALL {
+        for batch in BATCHES {
+            noted(guest.name(), batch, &rounds(guest, batch, reset)?);
+        }
     }
+    for guest in Guest::BATCH {
+        for batch in BATCHES_PACKED {
+            noted(guest.name(), batch, &rounds(guest, batch, reset)?);
+        }
+    }
+    for single in Single::ALL {
+        let engine = single.engine(reset)?;
+        go(Place::Shard)?;
+        let mut raw = RawSingle::new(single, Allocator::Ours(reset))?;
+        let rounds = in_turn(engine, |time| raw.run_for(time))?;
+        noted(single.name(), 1, &rounds);
+    }
+    for (guest, batch) in APART {
+        pieces(guest, batch, reset)?;
+    }
+    go(Place::Anywhere)
+}
 
-    fn ratio_on_core(&self) -> f64 {
-        self.engine.rate_on_core() / self.raw.rate_on_core()
+/// The ways of resetting that this machine has, by the raw loop with `counter` at one message a call.
+fn resets() -> Result<()> {
+    go(Place::Shard)?;
+    for reset in ResetMode::ALL {
+        let allocator = Allocator::Ours(reset);
+        if !allocator.is_available() {
+            continue;
+        }
+        let mut raw = RawLoop::new(Guest::Counter, allocator, 1)?;
+        raw.run_for(RESET_ROUND)?;
+        let round = |_| Ok(raw.run_for(RESET_ROUND)?.rate_on_core());
+        let rates: Vec<f64> = (0..RESET_ROUNDS).map(round).collect::<Result<_>>()?;
+        note("reset", reset.name(), "calls/s of a core, counter", rates);
     }
+    Ok(())
 }
 
 /// Measures raw loop and engine in turn.
@@ -79,176 +106,59 @@ fn in_turn(
     mut raw: impl FnMut(Duration) -> Result<Run>,
 ) -> Result<Vec<Round>> {
     let messages = (raw(ROUND)?.rate() * ROUND.as_secs_f64()) as u64;
-    engine.run(messages)?;
-    let round = |_| {
+    again(|| engine.run(messages))?;
+    let mut round = || {
         go(Place::Shard)?;
         Ok(Round {
             raw: raw(ROUND)?,
             engine: engine.run(messages)?,
         })
     };
-    (0..ROUNDS).map(round).collect()
+    (0..ROUNDS).map(|_| again(&mut round)).collect()
 }
 
-/// The rows of contracts 2 and 4, which have one message a call; and their goal beside what was reached.
-fn singles(reset: ResetMode) -> Result<String> {
-    let mut out = format!(
-        "contracts 2 and 4, one message a call, one metadata pair where the contract has them; goal: a ratio ≥ {SINGLE_RATIO}\n"
-    );
-    for single in Single::ALL {
-        let engine = single.engine(reset)?;
-        go(Place::Shard)?;
-        let mut raw = RawSingle::new(single, Allocator::Ours(reset))?;
-        let rounds = in_turn(engine, |time| raw.run_for(time))?;
-        let ratio = sorted(rounds.iter().map(Round::ratio_on_core).collect())[ROUNDS / 2];
-        out += &row(single.name(), 1, &rounds)?;
-        let told = if ratio >= SINGLE_RATIO {
-            "met"
-        } else {
-            "missed"
-        };
-        writeln!(out, "  on core: ratio {ratio:.3}: {told}")?;
-    }
-    Ok(out)
+/// What a row of the group is called.
+#[must_use]
+pub fn case(name: &str, batch: usize, what: &str) -> String {
+    format!("{name}, {batch} a call: {what}")
 }
 
-/// The whole report.
-///
-/// # Errors
-/// A run failed, or its answer was wrong.
-pub fn report() -> Result<String> {
-    let resets = resets_by_speed()?;
-    let &(reset, _) = resets.first().context("no reset mode is available")?;
-    let speed = |(reset, rate): &(ResetMode, f64)| format!("{} {rate:.0}/s", reset.name());
-    let speeds: Vec<_> = resets.iter().map(speed).collect();
-    let mut out = format!(
-        "\nreset, by the raw loop with counter at 1 a call: {}\n\
-         engine ÷ raw loop: contract 1, messages of {PAYLOAD_BYTES} bytes, one core, reset by {}.\n\
-         Medians of {ROUNDS} rounds of {ROUND:?} of each in turn. On core: by what the thread had of its core, whatever else ran.\n",
-        speeds.join(", "),
-        reset.name(),
-    );
-    writeln!(
-        out,
-        "guest          a call     raw/s  engine/s   ratio (least, most)       raw ns  engine ns  ratio on core (least, most)"
-    )?;
-    for guest in Guest::ALL {
-        for batch in BATCHES {
-            out += &row(guest.name(), batch, &rounds(guest, batch, reset)?)?;
-        }
-    }
-    out += &packed(reset)?;
-    out += &pieces(reset)?;
-    out += &singles(reset)?;
-    Ok(out)
+/// Keeps the rounds as rows.
+fn noted(name: &str, batch: usize, rounds: &[Round]) {
+    let row = |what, unit, of: &dyn Fn(&Round) -> f64| {
+        let rounds: Vec<f64> = rounds.iter().map(of).collect();
+        note(GROUP, case(name, batch, what), unit, rounds);
+    };
+    let on_core = "ns on core a message";
+    row("raw", on_core, &|r| 1e9 / r.raw.rate_on_core());
+    row("engine", on_core, &|r| 1e9 / r.engine.rate_on_core());
+    row("ratio", "of rates on core", &|r| {
+        r.engine.rate_on_core() / r.raw.rate_on_core()
+    });
+    row("ratio by the clock", "of rates", &|r| {
+        r.engine.rate() / r.raw.rate()
+    });
 }
 
-/// The rows of contract 3, and its goals beside what was reached.
-fn packed(reset: ResetMode) -> Result<String> {
-    let mut out = format!(
-        "contract 3, one header ({}: {}) on each message, in packs of a call's messages, which their publisher has laid out; on core is what counts\n",
-        HEADER.0, HEADER.1
-    );
-    for guest in Guest::BATCH {
-        for (batch, nanos_max) in BATCHES_PACKED {
-            let rounds = rounds(guest, batch, reset)?;
-            out += &row(guest.name(), batch, &rounds)?;
-            let of = |f: &dyn Fn(&Round) -> f64| sorted(rounds.iter().map(f).collect())[ROUNDS / 2];
-            let nanos = of(&|r| 1e9 / r.engine.rate_on_core());
-            let ratio = of(&Round::ratio_on_core);
-            let told = |met: bool| if met { "met" } else { "missed" };
-            writeln!(
-                out,
-                "  on core: {nanos:.1} ns a message, goal ≤ {nanos_max:.0}: {}; ratio {ratio:.3}, goal ≥ {PACKED_RATIO}: {}",
-                told(nanos <= nanos_max),
-                told(ratio >= PACKED_RATIO),
-            )?;
-        }
-    }
-    Ok(out)
-}
-
-/// One row of the table.
-fn row(name: &str, batch: usize, rounds: &[Round]) -> Result<String> {
-    let of = |f: &dyn Fn(&Round) -> f64| sorted(rounds.iter().map(f).collect());
-    let middle = |values: Vec<f64>| values[ROUNDS / 2];
-    let (ratios, on_core) = (of(&Round::ratio), of(&Round::ratio_on_core));
-    let case = |what: &str| format!("{name}, {batch} a call: {what}");
-    let nanos = |f: fn(&Round) -> Run| rounds.iter().map(move |r| 1e9 / f(r).rate_on_core());
-    let ratio = rounds.iter().map(Round::ratio_on_core);
-    let group = "engine÷raw";
-    note(
-        group,
-        case("raw"),
-        "ns on core",
-        nanos(|r| r.raw).collect::<Vec<_>>(),
-    );
-    note(
-        group,
-        case("engine"),
-        "ns on core",
-        nanos(|r| r.engine).collect::<Vec<_>>(),
-    );
-    note(
-        group,
-        case("ratio"),
-        "of rates on core",
-        ratio.collect::<Vec<_>>(),
-    );
-    let mut out = String::new();
-    writeln!(
-        out,
-        "{:<14} {batch:>6} {:>9.0} {:>9.0} {:>7.3} ({:.3}, {:.3}) {:>12.0} {:>10.0} {:>14.3} ({:.3}, {:.3})",
-        name,
-        middle(of(&|r| r.raw.rate())),
-        middle(of(&|r| r.engine.rate())),
-        ratios[ROUNDS / 2],
-        ratios[0],
-        ratios[ROUNDS - 1],
-        middle(of(&|r| 1e9 / r.raw.rate_on_core())),
-        middle(of(&|r| 1e9 / r.engine.rate_on_core())),
-        on_core[ROUNDS / 2],
-        on_core[0],
-        on_core[ROUNDS - 1],
-    )?;
-    Ok(out)
-}
-
-/// One message a call in its pieces.
-fn pieces(reset: ResetMode) -> Result<String> {
+/// Calls of the raw loop in their pieces, of each of which the clock's own time is taken off.
+fn pieces(guest: Guest, batch: usize, reset: ResetMode) -> Result<()> {
     go(Place::Shard)?;
-    let mut out = String::from(
-        "one message a call in the raw loop, ns (mean; of each, the clock took what is in the last column)\n",
-    );
-    writeln!(
-        out,
-        "{:<8} {:>7} {:>12} {:>7} {:>7} {:>7}",
-        "guest", "store", "instantiate", "call", "drop", "clock"
-    )?;
-    for guest in Guest::ALL {
-        let mut raw = RawLoop::new(guest, Allocator::Ours(reset), 1)?;
-        raw.run_for(ROUND / 4)?;
-        let p = raw.pieces(PIECES_CALLS)?;
-        writeln!(
-            out,
-            "{:<8} {:>7.0} {:>12.0} {:>7.0} {:>7.0} {:>7.0}",
-            guest.name(),
-            p.store,
-            p.instantiate,
-            p.call,
-            p.drop,
-            p.clock
-        )?;
+    let mut raw = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
+    let rate = raw.run_for(PIECES_ROUND)?.rate() / batch as f64;
+    let calls = (rate * PIECES_ROUND.as_secs_f64()) as u64;
+    let mut rows = [const { Vec::new() }; 4];
+    for _ in 0..PIECES_ROUNDS {
+        let p = raw.pieces(calls)?;
+        let pieces = [p.store, p.instantiate, p.call, p.drop];
+        for (row, piece) in rows.iter_mut().zip(pieces) {
+            row.push((piece - p.clock) / batch as f64);
+        }
     }
-    Ok(out)
+    for (row, what) in rows.into_iter().zip(PIECE_NAMES) {
+        note(PIECES, case(guest.name(), batch, what), "ns a message", row);
+    }
+    Ok(())
 }
 
-fn median(mut measure: impl FnMut() -> Result<f64>, times: usize) -> Result<f64> {
-    let values = (0..times).map(|_| measure()).collect::<Result<_>>()?;
-    Ok(sorted(values)[times / 2])
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
+/// The pieces of a call, in their order.
+pub const PIECE_NAMES: [&str; 4] = ["store", "instantiate", "call", "drop"];

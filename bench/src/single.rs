@@ -16,7 +16,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store, StoreContextMut, ensure};
 
 use crate::clock::{self, THIS_THREAD, on_core};
-use crate::engine::LoadedEngine;
+use crate::engine::{Feed, LoadedEngine};
 use crate::guest::PAYLOAD_BYTES;
 use crate::raw::{Allocator, Run};
 
@@ -74,7 +74,7 @@ impl Single {
             builder.payload(&payload).context("building a message")
         };
         let messages = |count| (0..count).map(message).collect();
-        LoadedEngine::of(handler, messages, 1, reset, 1)
+        LoadedEngine::of(handler, messages, 1, reset, (1, Feed::Single))
     }
 }
 

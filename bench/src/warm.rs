@@ -80,7 +80,7 @@ impl Row {
         format!("contract-{}-batch-{}{packed}", self.contract, self.batch)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         let prebuilt = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt");
         PathBuf::from(prebuilt).join(format!("{}.wasm", self.guest))
     }

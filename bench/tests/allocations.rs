@@ -26,6 +26,9 @@ const WARM: usize = 100;
 const CALLS: usize = 100;
 /// Messages a call.
 const BATCHES: [usize; 3] = [1, 64, 1_024];
+/// The same where instances are made ahead, and how many may be: when counting begins and ends, as many less may be there.
+const CALLS_POND: usize = 4 * CALLS;
+const POND: usize = 2;
 /// In flight at once, at most.
 const MESSAGES_MAX: usize = CALLS * 1_024;
 
@@ -58,8 +61,20 @@ fn of_raw_loop(guest: Guest, batch: usize) -> usize {
     a_call(twice - once, CALLS, "the raw loop")
 }
 
-/// Of an engine whose calls are all full.
+/// Of an engine whose calls are all full, and make their own instances.
 fn of_engine(guest: Guest, batch: usize) -> usize {
+    let (all, calls) = all_of_engine(guest, batch, CALLS, 0);
+    a_call(all, calls, guest.name())
+}
+
+/// The same with instances from the pond: to the nearest number, since of those made ahead some are for calls that are not counted.
+fn of_engine_with_pond(guest: Guest, batch: usize) -> usize {
+    let (all, calls) = all_of_engine(guest, batch, CALLS_POND, POND);
+    (all + calls / 2) / calls
+}
+
+/// Allocations of an engine with so many instances made ahead, and of how many calls they are: as many as asked for or some more.
+fn all_of_engine(guest: Guest, batch: usize, asked: usize, ready: usize) -> (usize, usize) {
     let limits = HandlerLimits {
         batch_messages_max: batch,
         linger: LINGER,
@@ -68,8 +83,7 @@ fn of_engine(guest: Guest, batch: usize) -> usize {
         wall_deadline: LONG,
         in_flight_messages_max: MESSAGES_MAX as u32,
         in_flight_bytes_max: 1 << 30,
-        // Each call makes its own instance: none is made ahead, for a call that is not counted.
-        ready_instances_max: 0,
+        ready_instances_max: ready,
         ..HandlerLimits::default()
     };
     let handler = HandlerConfig::file(guest.name(), guest.path());
@@ -102,16 +116,16 @@ fn of_engine(guest: Guest, batch: usize) -> usize {
     }
     let warm = engine.stats().handlers[0].calls;
     let all = counted(|| {
-        publish(CALLS);
+        publish(asked);
         engine.drain(LONG).unwrap();
     });
     let handler = &engine.stats().handlers[0];
-    assert_eq!(handler.acked, ((WARM + CALLS) * batch) as u64);
+    assert_eq!(handler.acked, ((WARM + asked) * batch) as u64);
     assert_eq!((&*handler.faults, handler.overran), (&[][..], 0));
     // Most are full: now and then a smaller one is tried, for what it costs, or its time to wait is over on a busy machine.
     let calls = (handler.calls - warm) as usize;
-    assert!((CALLS..=CALLS * 2).contains(&calls), "{calls} calls");
-    a_call(all, calls, guest.name())
+    assert!((asked..=asked * 2).contains(&calls), "{calls} calls");
+    (all, calls)
 }
 
 fn publish(engine: &Engine, mut message: Message) {
@@ -291,5 +305,12 @@ fn nothing_is_ours_with_contract_3_and_nothing_a_message_with_contract_1() {
                 guest.name()
             ),
         }
+    }
+    // Nor does the pond add anything.
+    for batch in [1, 64] {
+        let guest = Guest::BatchEcho;
+        let (without, with) = (of_engine(guest, batch), of_engine_with_pond(guest, batch));
+        println!("{:<20} {batch:>8} from the pond {with:>8}", guest.name());
+        assert_eq!(with, without, "{batch} a call, from the pond");
     }
 }

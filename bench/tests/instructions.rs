@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use millpond::ResetMode;
 use millpond_bench::instructions::{BLESS, CALLS, bless, bounds, check, count};
+use millpond_bench::lone_test;
 use millpond_bench::warm::{ROWS, WarmEngine};
 
 /// The test's name, for who asks for tests by their names.
@@ -53,27 +54,5 @@ fn main() -> ExitCode {
         println!("test {NAME} ... not run: bench/instructions.toml has bounds of x86-64 alone");
         return ExitCode::SUCCESS;
     }
-    let mut names = arguments.iter().filter(|word| !word.starts_with('-'));
-    let listed = arguments.iter().any(|word| word == "--list");
-    if listed || names.clone().next().is_some() && !names.any(|part| NAME.contains(part)) {
-        println!(
-            "{}",
-            if listed {
-                format!("{NAME}: test\n")
-            } else {
-                String::new()
-            }
-        );
-        return ExitCode::SUCCESS;
-    }
-    match checked() {
-        Ok(table) => {
-            println!("{table}\ntest {NAME} ... ok");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("test {NAME} ... FAILED\n{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    lone_test::run(NAME, checked)
 }

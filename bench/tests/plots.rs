@@ -1,15 +1,17 @@
-//! The plots that are committed are those that the script draws of the records that are committed, byte for byte; and the goals in PERF.md
-//! are those of the record that it names. `MILLPOND_BLESS=1 cargo test --workspace --test plots` draws and writes them anew.
+//! The plots that are committed are those that the script draws of the records that are committed, byte for byte; and what PERF.md has of
+//! a record is of the one that it names. `MILLPOND_BLESS=1 cargo test --workspace --test plots` draws and writes them anew.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use millpond_bench::goals::judge;
 use millpond_bench::instructions::BLESS;
-use millpond_bench::record::{Record, records, with_goals};
+use millpond_bench::perf::read_and_written;
+use millpond_bench::record::{Record, records};
 use millpond_tests::folder::Folder;
 
 /// Runs the script.
@@ -20,20 +22,30 @@ fn draw(record: &Path, out: &Path) -> std::process::Output {
     ran.expect("python3 can be run: install Python 3")
 }
 
+/// The names of the files in a folder of a record, but for the record itself.
+fn plots(folder: &Path) -> BTreeSet<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| {
+        let name = entry.unwrap().file_name();
+        name.into_string().unwrap()
+    });
+    names.filter(|name| name != "record.json").collect()
+}
+
 #[test]
 fn the_plots_of_each_record_are_drawn_from_it() {
     let mut count = 0;
     for entry in fs::read_dir(records()).unwrap() {
         let folder = entry.unwrap().path();
         let record = Record::read(&folder).unwrap();
-        assert_eq!(
-            folder.file_name().unwrap().to_str(),
-            Some(&*record.facts.name())
-        );
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(&record.facts.name()), "{name}");
         assert!(record.rows.iter().all(|row| !row.rounds.is_empty()));
         assert!(!judge(&record.rows).is_empty());
         let out = Folder::new();
         if std::env::var_os(BLESS).is_some() {
+            for stale in plots(&folder) {
+                fs::remove_file(folder.join(stale)).unwrap();
+            }
             assert!(draw(&folder, &folder).status.success());
         }
         let ran = draw(&folder, out.path());
@@ -42,10 +54,9 @@ fn the_plots_of_each_record_are_drawn_from_it() {
             "{}",
             String::from_utf8_lossy(&ran.stderr)
         );
-        for plot in fs::read_dir(out.path()).unwrap() {
-            let plot = plot.unwrap();
-            let committed = folder.join(plot.file_name());
-            let drawn = fs::read(plot.path()).unwrap();
+        for name in plots(out.path()) {
+            let committed = folder.join(&name);
+            let drawn = fs::read(out.path().join(&name)).unwrap();
             let same = fs::read(&committed).is_ok_and(|bytes| bytes == drawn);
             assert!(
                 same,
@@ -54,22 +65,23 @@ fn the_plots_of_each_record_are_drawn_from_it() {
             );
             count += 1;
         }
+        let (drawn, kept) = (plots(out.path()), plots(&folder));
+        assert_eq!(drawn, kept, "{} has other plots: {BLESS}", folder.display());
     }
     assert!(count >= 4, "only {count} plots were drawn");
 }
 
 #[test]
-fn the_goals_in_perf_md_are_those_of_the_record_that_it_names() {
+fn what_perf_md_has_of_a_record_is_of_the_one_that_it_names() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PERF.md");
-    let perf = fs::read_to_string(&path).unwrap();
-    let should = with_goals(&perf).unwrap();
+    let (perf, should) = read_and_written(&path).unwrap();
     if std::env::var_os(BLESS).is_some() {
         fs::write(&path, &should).unwrap();
         return;
     }
     assert!(
         perf == should,
-        "PERF.md has other goals than its record: MILLPOND_BLESS=1 cargo test --workspace --test plots"
+        "PERF.md is not what its record says: {BLESS}=1 cargo test --workspace --test plots"
     );
 }
 

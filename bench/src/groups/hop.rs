@@ -13,7 +13,7 @@ use wasmtime::{Result, bail, ensure};
 
 use crate::clock;
 use crate::cores::{Place, go};
-use crate::guest::{Guest, PAYLOAD_BYTES};
+use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 use crate::notes::{note, spread};
 
 const ROUNDS: usize = 3;
@@ -139,7 +139,8 @@ fn start(ready: usize) -> Result<Engine> {
 
 /// Publishes a message that was to be published then, as often as it takes.
 fn publish(engine: &Engine, intended: Instant) -> Result<()> {
-    let builder = Message::builder(Guest::Echo.name()).arrived(intended);
+    let builder = Message::builder(Guest::Echo.name());
+    let builder = builder.header(HEADER.0, HEADER.1).arrived(intended);
     let mut message = builder
         .payload(&[b'x'; PAYLOAD_BYTES])
         .context("building a message")?;

@@ -1,7 +1,6 @@
 //! System calls a message, once warm: those of the shard's thread, as `strace` sees them, by the difference of two runs.
 //!
-//! The reset of a used instance's memory is one a call or more and stands apart. Where `strace` is not installed nothing is noted, and
-//! the goal is pending.
+//! The reset of a used instance's memory is one a call or more and stands apart. They are counted, not timed, so that a test can hold them.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -19,41 +18,50 @@ const CALLS: usize = 256;
 /// What resets memory: `PAGEMAP_SCAN`, or what gives pages back.
 const RESETS: [&str; 2] = ["ioctl", "madvise"];
 
+/// System calls of a full call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted {
+    /// A message, beside the reset.
+    pub a_message: f64,
+    /// A call, for the reset.
+    pub reset: f64,
+}
+
 /// Measures each contract.
 ///
 /// # Errors
-/// The program failed under `strace`.
+/// There is no `strace`, or the program failed under it.
 pub fn measure() -> Result<()> {
-    if Command::new("strace").arg("-V").output().is_err() {
-        println!("system calls: strace is not installed, so they are not counted");
-        return Ok(());
-    }
+    const GROUP: &str = "system calls";
     for row in ROWS.into_iter().filter(|row| !row.packed) {
-        let (once, twice) = (count(row, CALLS)?, count(row, 2 * CALLS)?);
-        let more = |resets: bool| {
-            let of = |counts: &BTreeMap<String, i64>| -> i64 {
-                let all = counts.iter();
-                all.filter(|(name, _)| RESETS.contains(&name.as_str()) == resets)
-                    .map(|(_, count)| count)
-                    .sum()
-            };
-            (of(&twice) - of(&once)) as f64 / CALLS as f64
-        };
-        let (name, batch) = (row.name(), row.batch as f64);
-        note(
-            "system calls",
-            format!("{name}: beside the reset"),
-            "a message",
-            [more(false) / batch],
-        );
-        note(
-            "system calls",
-            format!("{name}: the reset"),
-            "a call",
-            [more(true)],
-        );
+        let (name, counted) = (row.name(), counted(row)?);
+        let case = format!("{name}: beside the reset");
+        note(GROUP, case, "a message", [counted.a_message]);
+        let case = format!("{name}: the reset");
+        note(GROUP, case, "a call", [counted.reset]);
     }
     Ok(())
+}
+
+/// Counts a row. This program is run once more for it, and must play the [`ROLE`] that it is given then.
+///
+/// # Errors
+/// As [`measure`].
+pub fn counted(row: Row) -> Result<Counted> {
+    let (once, twice) = (count(row, CALLS)?, count(row, 2 * CALLS)?);
+    let more = |resets: bool| {
+        let of = |counts: &BTreeMap<String, i64>| -> i64 {
+            let all = counts.iter();
+            all.filter(|(name, _)| RESETS.contains(&name.as_str()) == resets)
+                .map(|(_, count)| count)
+                .sum()
+        };
+        (of(&twice) - of(&once)) as f64 / CALLS as f64
+    };
+    Ok(Counted {
+        a_message: more(false) / row.batch as f64,
+        reset: more(true),
+    })
 }
 
 /// System calls of the shard's thread, by their names.
@@ -64,7 +72,9 @@ fn count(row: Row, calls: usize) -> Result<BTreeMap<String, i64>> {
     strace.args(["-ff", "-qq", "-o"]).arg(&traces);
     strace.arg(std::env::current_exe()?);
     strace.args([ROLE, "turns", &row.name(), &calls.to_string()]);
-    let ran = strace.output()?;
+    let ran = strace
+        .output()
+        .context("strace can't be run: install it (`apt-get install strace`)")?;
     let said = String::from_utf8_lossy(&ran.stderr);
     ensure!(ran.status.success(), "{strace:?} failed:\n{said}");
     let out = String::from_utf8_lossy(&ran.stdout);

@@ -14,11 +14,15 @@ pub(super) struct Service {
     program: Program,
 }
 
-/// What a service has used, and handled where it counts that.
+/// What a service has used, and handled and shed where it counts that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,
+    /// Of that, the kernel's part.
+    pub(super) kernel: Duration,
     pub(super) handled: u64,
+    /// Messages that it gave up on since there were too many.
+    pub(super) shed: u64,
 }
 
 impl Service {
@@ -40,7 +44,9 @@ impl Service {
         let mut next = || numbers.next().context("a number is missing");
         Ok(Usage {
             cpu: Duration::from_nanos(next()??),
+            kernel: Duration::from_nanos(next()??),
             handled: next()??,
+            shed: next()??,
         })
     }
 

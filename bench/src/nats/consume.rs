@@ -8,7 +8,7 @@ use wasmtime::{Result, ensure, format_err};
 
 use super::child::Service;
 use super::echo::BATCHES_PACKED;
-use super::table::{Measured, Side};
+use super::side::{Measured, Side};
 use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::PAYLOAD_BYTES;
@@ -32,9 +32,9 @@ pub(super) const CONSUMER_PULLS: usize = 4;
 /// Messages delivered and not acked that each consumer may have.
 const ACK_PENDING_MAX: u64 = 20_000;
 /// Rounds of each side.
-pub(super) const ROUNDS: usize = 5;
+const ROUNDS: usize = 5;
 /// Messages a call that ours is measured with.
-pub(super) const BATCHES: [u64; 3] = [64, 256, 1_024];
+const BATCHES: [u64; 3] = [64, 256, 1_024];
 /// How often the server is asked whether a round is over.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long a round may take.
@@ -128,10 +128,8 @@ fn once(
         "{role}: {handled} of {MESSAGES} were handled"
     );
     client.delete_consumer(STREAM, durable);
-    Ok(Measured {
-        cpu: (after.cpu - before.cpu).as_secs_f64() * 1e9 / MESSAGES as f64,
-        rate: MESSAGES as f64 / elapsed.as_secs_f64(),
-    })
+    let seconds = elapsed.as_secs_f64();
+    Ok(Measured::between(before, after, MESSAGES, seconds))
 }
 
 /// Checks what the server says of a consumer at the end.

@@ -6,15 +6,15 @@ use wasmtime::{Result, ensure};
 
 use super::child::Service;
 use super::load::Load;
-use super::table::{Measured, Side};
+use super::side::{Measured, Side};
 use crate::cores::{Place, go};
 
 /// Rounds of each side.
-pub(super) const ROUNDS: usize = 7;
+const ROUNDS: usize = 7;
 /// How long a round takes.
 const ROUND: Duration = Duration::from_millis(1_000);
 /// Messages a call that ours is measured with.
-pub(super) const BATCHES: [u64; 3] = [64, 256, 1_024];
+const BATCHES: [u64; 3] = [64, 256, 1_024];
 /// The same with contract 3.
 pub(super) const BATCHES_PACKED: [u64; 2] = [256, 1_024];
 
@@ -79,9 +79,7 @@ impl Pair {
             self.name,
             asked.messages
         );
-        Ok(Measured {
-            cpu: (after.cpu - before.cpu).as_secs_f64() * 1e9 / asked.messages as f64,
-            rate: asked.messages as f64 / asked.elapsed.as_secs_f64(),
-        })
+        let seconds = asked.elapsed.as_secs_f64();
+        Ok(Measured::between(before, after, asked.messages, seconds))
     }
 }

@@ -14,143 +14,90 @@ mod native;
 mod open;
 mod ours;
 pub mod role;
-mod table;
+mod side;
 mod taken;
 mod wire;
 
-use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use millpond_tests::nats::Settings;
+use millpond_tests::nats::{Server, Settings};
 use wasmtime::Result;
 
 pub use self::open::latency;
 pub use self::taken::taken_to_settled;
 
-use self::table::{Goal, cpu, goals, noted, rate, table};
+use self::side::noted;
 use crate::cores::{Place, go};
-use crate::guest::{Guest, PAYLOAD_BYTES};
+use crate::guest::{Guest, HEADER};
+use crate::notes::note;
 use crate::raw::{Allocator, RawLoop};
-use crate::report::resets_by_speed;
-
-/// What echo is to reach.
-const ECHO_GOALS: [Goal; 3] = [
-    Goal {
-        name: "contract 1: CPU ÷ native",
-        first_contract: true,
-        of: cpu,
-        beside: "native",
-        limit: 1.0,
-        at_most: true,
-    },
-    Goal {
-        name: "the fastest contract: CPU ÷ native",
-        first_contract: false,
-        of: cpu,
-        beside: "native",
-        limit: 0.6,
-        at_most: true,
-    },
-    Goal {
-        name: "the fastest contract: rate ÷ native",
-        first_contract: false,
-        of: rate,
-        beside: "native",
-        limit: 1.2,
-        at_most: false,
-    },
-];
-
-/// What consuming is to reach.
-const CONSUME_GOALS: [Goal; 2] = [
-    Goal {
-        name: "CPU ÷ native",
-        first_contract: false,
-        of: cpu,
-        beside: "native",
-        limit: 0.5,
-        at_most: true,
-    },
-    Goal {
-        name: "rate ÷ bare socket",
-        first_contract: false,
-        of: rate,
-        beside: "bare",
-        limit: 0.9,
-        at_most: false,
-    },
-];
+use crate::reset;
 
 /// What a request of the echo has in its metadata beside its subject and id.
-const OWN: [(&str, &str); 2] = [("reply-to", "_INBOX.load-echo.0001"), ("kind", "bench")];
-/// Messages a call of the floor, and how long it is measured.
+const OWN: [(&str, &str); 2] = [("reply-to", "_INBOX.load-echo.0001"), HEADER];
+/// Messages a call of the floor, and how long a round of it takes.
 const FLOOR_BATCH: usize = 64;
-const FLOOR: Duration = Duration::from_millis(500);
+const FLOOR: Duration = Duration::from_millis(300);
+const FLOOR_ROUNDS: usize = 3;
 
-/// What Wasmtime alone needs for the same guest and the same records: no engine needs less with this contract.
-fn floor(guest: Guest, own: &'static [(&'static str, &'static str)]) -> Result<String> {
-    let reset = resets_by_speed()?[0].0;
+/// The parts that can be asked for by their names; the second only so.
+const PARTS: [&str; 3] = ["echo", "plain", "consume"];
+
+/// The version of the server that was last started, once one was.
+static VERSION: OnceLock<String> = OnceLock::new();
+
+/// A server of the bench's own.
+fn server() -> Result<Server> {
+    go(Place::Anywhere)?;
+    let server = Settings::new().start();
+    let info = server.info();
+    let version = info["version"].as_str().unwrap_or_default();
+    VERSION.get_or_init(|| version.to_owned());
+    Ok(server)
+}
+
+/// The version of the server, if one was needed so far.
+#[must_use]
+pub fn server_version() -> Option<String> {
+    VERSION.get().cloned()
+}
+
+/// What Wasmtime alone needs for the same guest and the same records: no engine needs less with contract 1.
+fn floor(guest: Guest, own: &'static [(&'static str, &'static str)], part: &str) -> Result<()> {
+    let reset = reset::chosen()?;
     go(Place::Shard)?;
     let raw = RawLoop::new(guest, Allocator::Ours(reset), FLOOR_BATCH)?;
     let mut raw = raw.with_metadata(own);
     raw.run_for(FLOOR)?;
-    let nanos = 1e9 / raw.run_for(FLOOR)?.rate_on_core();
-    go(Place::Anywhere)?;
-    Ok(format!(
-        "  the same guest and records in a raw Wasmtime loop, {FLOOR_BATCH} a call, nothing else: {nanos:.0} ns of CPU a message\n"
-    ))
+    let round = |_| Ok(1e9 / raw.run_for(FLOOR)?.rate_on_core());
+    let rounds: Vec<f64> = (0..FLOOR_ROUNDS).map(round).collect::<Result<_>>()?;
+    let case = format!("raw loop, no server, {FLOOR_BATCH} a call: CPU");
+    note(&format!("nats {part}"), case, "ns a message", rounds);
+    go(Place::Anywhere)
 }
 
-/// Measures and tells; `words` name a part (`echo`, `plain`, `consume`) and a side, so that one can be looked at alone.
+/// Measures; `words` name a part (`echo`, `plain`, `consume`) and a side, so that one can be looked at alone.
 ///
 /// # Errors
 /// A service failed, or its answers were wrong.
-pub fn report(words: &[String]) -> Result<String> {
-    go(Place::Anywhere)?;
-    let server = Settings::new().start();
+pub fn measure(words: &[String]) -> Result<()> {
+    let server = server()?;
     let (url, address) = (server.url(), server.address().to_string());
-    let parts = ["echo", "plain", "consume"];
-    let wants = |part: &str| {
-        let mut named = words
-            .iter()
-            .filter(|w| parts.contains(&w.as_str()))
-            .peekable();
-        named.peek().is_none() && part != "plain" || named.any(|w| w == part)
-    };
-    let filter = words.iter().find(|w| !parts.contains(&w.as_str()));
+    let named = |part: &str| words.iter().any(|word| word == part);
+    let any_named = PARTS.into_iter().any(named);
+    let wants = |part: &str| named(part) || !any_named && part != "plain";
+    let filter = words.iter().find(|word| !PARTS.contains(&word.as_str()));
     let filter = filter.map_or("", String::as_str);
-    let mut out = String::from("\n");
-    for (part, head) in [("echo", "one header"), ("plain", "no header")] {
-        if !wants(part) {
-            continue;
+    for (part, head) in [("echo", true), ("plain", false)] {
+        if wants(part) {
+            noted(part, &echo::measure(&address, head, filter)?);
+            floor(Guest::Echo, if head { &OWN } else { &OWN[..1] }, part)?;
         }
-        let sides = echo::measure(&address, part == "echo", filter)?;
-        writeln!(
-            out,
-            "NATS echo: {} outstanding, payloads of {PAYLOAD_BYTES} bytes, {head}; contract 1 unless said, one shard.\n\
-             Medians (least, most) of {} rounds of each in turn; ratios are of the same round.",
-            load::OUTSTANDING,
-            echo::ROUNDS
-        )?;
-        out += &table(&sides);
-        noted(&format!("nats {part}"), &sides);
-        out += &goals(&sides, &ECHO_GOALS);
-        let own: &[_] = if part == "echo" { &OWN } else { &OWN[..1] };
-        out += &floor(Guest::Echo, own)?;
     }
     if wants("consume") {
-        let sides = consume::measure(&url, &address, filter)?;
-        writeln!(
-            out,
-            "JetStream consume and ack: {} messages of {PAYLOAD_BYTES} bytes, memory, explicit acks; contract 1 unless said, one shard.\n\
-             Medians (least, most) of {} rounds of each in turn; ratios are of the same round.",
-            consume::MESSAGES,
-            consume::ROUNDS
-        )?;
-        out += &table(&sides);
-        noted("nats consume", &sides);
-        out += &goals(&sides, &CONSUME_GOALS);
-        out += &floor(Guest::Counter, &[])?;
+        noted("consume", &consume::measure(&url, &address, filter)?);
+        floor(Guest::Counter, &[], "consume")?;
     }
-    Ok(out)
+    Ok(())
 }

@@ -3,10 +3,13 @@
 //!
 //! The load rests in `ppoll` between two sends: it shares the cores with server and service. What is due within some 20 µs goes out
 //! in one write, for both sides alike.
+//!
+//! A rate may be more than a side can do with this load: then requests wait, and some may be shed. Up to half of the capacity every answer
+//! must come; above it those that don't are counted and noted as shed, and quantiles are of the answers that came. What is missing of ours
+//! must be what the engine says that it has shed: anything else was lost, and ends the part. The native service counts nothing.
 
 use std::time::{Duration, Instant};
 
-use millpond_tests::nats::Settings;
 use wasmtime::{Result, ensure};
 
 use super::child::Service;
@@ -26,6 +29,10 @@ const CLOSED: Duration = Duration::from_millis(500);
 /// Parts of what the slower side can do in the median, in percent; and the rate of an idle service.
 const LEVELS: [f64; 3] = [10.0, 50.0, 80.0];
 const IDLE_RATE: f64 = 1_000.0;
+/// Up to this part of it, in percent, every answer must come.
+const ALL_ANSWERED_MAX: f64 = 50.0;
+/// How long no answer may come, once all is sent, until those that are missing are counted as shed: twice what a message may wait at ours.
+const SILENCE: Duration = Duration::from_secs(2);
 /// What is due within this is sent together.
 const GRAIN: Duration = Duration::from_micros(20);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,10 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DIGITS: usize = 12;
 const HEAD: &str = "NATS/1.0\r\nkind: bench\r\n\r\n";
 
-/// A side: its name, role, subject and messages a call.
+/// A side: its name, role, subject and messages a call, none where it is no engine.
 const SIDES: [(&str, &str, &str, u64); 2] = [
     ("native", "echo-native", "echo.native", 0),
-    ("ours", "echo-ours-3", "batch-echo", 256),
+    ("ours", "open-ours-3", "batch-echo", 256),
 ];
 
 /// Measures both sides, idle and at each level, in turn.
@@ -44,8 +51,7 @@ const SIDES: [(&str, &str, &str, u64); 2] = [
 /// # Errors
 /// A service failed, or its answers were wrong.
 pub fn latency() -> Result<()> {
-    go(Place::Anywhere)?;
-    let server = Settings::new().start();
+    let server = super::server()?;
     let address = server.address().to_string();
     let mut least = f64::INFINITY;
     for (name, role, subject, batch) in SIDES {
@@ -61,27 +67,46 @@ pub fn latency() -> Result<()> {
             rates,
         );
     }
-    let levels = LEVELS.map(|percent| (format!("at {percent:.0} %"), least * percent / 100.0));
-    for (level, rate) in [("idle".to_owned(), IDLE_RATE)].into_iter().chain(levels) {
-        let mut rows = vec![[const { Vec::new() }; 3]; SIDES.len()];
-        for _ in 0..ROUNDS {
-            for ((_, role, subject, batch), row) in SIDES.iter().zip(&mut rows) {
-                let latencies = at(&address, role, subject, *batch, rate)?;
-                for (values, quantile) in row.iter_mut().zip([0.5, 0.99, 0.999]) {
-                    let place = (latencies.len() - 1) as f64 * quantile;
-                    values.push(latencies[place.round() as usize].as_secs_f64() * 1e6);
-                }
-            }
+    steady(&address, "idle", IDLE_RATE, true)?;
+    for percent in LEVELS {
+        let all = percent <= ALL_ANSWERED_MAX;
+        let rate = least * percent / 100.0;
+        steady(&address, &format!("at {percent:.0} %"), rate, all)?;
+    }
+    Ok(())
+}
+
+/// Both sides at one rate, in turn; whether all of the answers must come.
+fn steady(address: &str, level: &str, rate: f64, all: bool) -> Result<()> {
+    let mut rows = vec![[const { Vec::new() }; 4]; SIDES.len()];
+    for _ in 0..ROUNDS {
+        for ((name, role, subject, batch), row) in SIDES.iter().zip(&mut rows) {
+            let answered = at(address, role, subject, *batch, rate)?;
+            let (shed, asked) = (answered.shed, answered.asked);
+            ensure!(
+                shed == 0 || !all,
+                "{name} {level}: {shed} of {asked} requests were shed"
+            );
+            let shed = shed as f64 * 100.0 / asked as f64;
+            let values = [0.5, 0.99, 0.999].map(|quantile| answered.micros(quantile));
+            let values = values.into_iter().chain([shed]);
+            row.iter_mut().zip(values).for_each(|(row, v)| row.push(v));
         }
-        for ((name, ..), row) in SIDES.iter().zip(rows) {
-            for (values, quantile) in row.into_iter().zip(["p50", "p99", "p99.9"]) {
-                note(
-                    "nats latency",
-                    format!("{name} {level}: {quantile}"),
-                    "µs",
-                    values,
-                );
-            }
+    }
+    let names = ["p50", "p99", "p99.9", "shed"];
+    for ((side, ..), row) in SIDES.iter().zip(rows) {
+        for (values, name) in row.into_iter().zip(names) {
+            let unit = if name == "shed" {
+                "% of requests"
+            } else {
+                "µs"
+            };
+            note(
+                "nats latency",
+                format!("{side} {level}: {name}"),
+                unit,
+                values,
+            );
         }
     }
     Ok(())
@@ -98,17 +123,48 @@ fn capacity(address: &str, role: &str, subject: &str, batch: u64) -> Result<f64>
     Ok(asked.messages as f64 / asked.elapsed.as_secs_f64())
 }
 
-/// Latencies at this rate, sorted.
-fn at(address: &str, role: &str, subject: &str, batch: u64, rate: f64) -> Result<Vec<Duration>> {
+/// What a side has made of the requests of one rate.
+struct Answered {
+    /// Latencies of the answers, without those of the first requests; sorted.
+    latencies: Vec<Duration>,
+    asked: usize,
+    /// Requests without an answer.
+    shed: usize,
+}
+
+impl Answered {
+    fn micros(&self, quantile: f64) -> f64 {
+        let place = self.latencies.len().saturating_sub(1) as f64 * quantile;
+        let at = self.latencies.get(place.round() as usize);
+        at.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e6)
+    }
+}
+
+/// One side at this rate. What an engine has not answered it must have shed, by its own count.
+fn at(address: &str, role: &str, subject: &str, batch: u64, rate: f64) -> Result<Answered> {
     go(Place::Anywhere)?;
-    let _service = Service::start(role, address, subject, batch)?;
+    let mut service = Service::start(role, address, subject, batch)?;
     go(Place::Publisher)?;
-    let mut open = Open::new(address, subject)?;
-    let mut latencies = open.run(rate)?;
-    let warm = (latencies.len() as f64 * WARM_PART) as usize;
-    let mut latencies = latencies.split_off(warm);
+    let all = Open::new(address, subject)?.run(rate)?;
+    let (asked, warm) = (all.len(), (all.len() as f64 * WARM_PART) as usize);
+    let shed = all.iter().filter(|latency| latency.is_none()).count();
+    let counted = service.usage()?.shed;
+    let is_engine = batch > 0;
+    ensure!(
+        !is_engine || counted == shed as u64,
+        "{role}: {shed} of {asked} answers did not come, and it says that it shed {counted}"
+    );
+    let mut latencies: Vec<_> = all.into_iter().skip(warm).flatten().collect();
+    ensure!(
+        !latencies.is_empty(),
+        "{role}: none of {asked} answers came"
+    );
     latencies.sort();
-    Ok(latencies)
+    Ok(Answered {
+        latencies,
+        asked,
+        shed,
+    })
 }
 
 /// The load.
@@ -130,12 +186,13 @@ impl Open {
         Ok(Self { wire, request })
     }
 
-    /// Sends at this rate; the latency of each request, in their order.
-    fn run(&mut self, rate: f64) -> Result<Vec<Duration>> {
+    /// Sends at this rate; the latency of each request, in their order, and none where no answer came.
+    fn run(&mut self, rate: f64) -> Result<Vec<Option<Duration>>> {
         let count = (rate * STEADY.as_secs_f64()) as usize;
         let mut latencies = vec![None; count];
         let (mut sent, mut came, mut wrong) = (0, 0, 0);
         let begun = clock::now();
+        let mut heard = begun;
         let due = |number: usize| begun + Duration::from_secs_f64(number as f64 / rate);
         while came < count {
             let now = clock::now();
@@ -146,14 +203,19 @@ impl Open {
             }
             self.wire.flush()?;
             let until = if sent < count {
+                heard = now;
                 due(sent)
             } else {
-                now + PATIENCE
+                heard + SILENCE
             };
             if !self.wire.fill_within(wait(until, clock::now()))? {
+                if sent == count && clock::now() >= heard + SILENCE {
+                    break;
+                }
                 continue;
             }
             let at = clock::now();
+            heard = at;
             self.wire.drain(|answer, _| {
                 let number = number(&answer.payload[..DIGITS]);
                 let is_new = latencies.get(number).is_some_and(Option::is_none);
@@ -166,7 +228,7 @@ impl Open {
             })?;
         }
         ensure!(wrong == 0, "{wrong} answers were not what was asked");
-        Ok(latencies.into_iter().flatten().collect())
+        Ok(latencies)
     }
 
     /// Adds the request of this number to what is sent.

@@ -1,7 +1,8 @@
 //! A service in a process of its own, so that its CPU is its own: what that process does.
 //!
 //! It says `ready` on standard output once it serves. Then it answers each line on standard input with the CPU that it has had
-//! so far, user and system of all its threads, and how many messages it has handled where it counts them. It ends with its input.
+//! so far, of all its threads, all of it and the kernel's part; and how many messages it has handled and shed, where it counts them. It ends
+//! with its input.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn play(arguments: &[String]) -> Result<()> {
     let engine = match role {
         "echo-ours" => Some(ours::echo(&address, Guest::Echo, most, Ready)?),
         "echo-ours-3" => Some(ours::echo(&address, Guest::BatchEcho, most, Ready)?),
+        "open-ours-3" => Some(ours::open_echo(&address, Guest::BatchEcho, most, Ready)?),
         "consume-ours" => Some(ours::consume(&address, &name, Guest::Counter, most, Ready)?),
         "consume-ours-3" => Some(ours::consume(
             &address,
@@ -78,10 +80,12 @@ pub fn play(arguments: &[String]) -> Result<()> {
     })?;
     for line in std::io::stdin().lock().lines() {
         line?;
-        if let Some(engine) = &engine {
-            ours::count(engine, &handled)?;
-        }
-        println!("usage {} {}", cpu_nanos()?, handled.load(Ordering::Acquire));
+        let (handled, shed) = match &engine {
+            Some(engine) => ours::count(engine)?,
+            None => (handled.load(Ordering::Acquire), 0),
+        };
+        let (cpu, kernel) = cpu_nanos()?;
+        println!("usage {cpu} {kernel} {handled} {shed}");
     }
     if let Some(engine) = engine {
         engine.stop();
@@ -89,9 +93,10 @@ pub fn play(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// User and system time of this process so far.
-fn cpu_nanos() -> Result<i64> {
+/// What this process has had of the cores so far, and of that what the kernel had.
+fn cpu_nanos() -> Result<(i64, i64)> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).context("asking for the process's usage")?;
-    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Ok(micros * 1_000)
+    let (user, kernel) = (usage.user_time(), usage.system_time());
+    let kernel = kernel.num_microseconds() * 1_000;
+    Ok((user.num_microseconds() * 1_000 + kernel, kernel))
 }

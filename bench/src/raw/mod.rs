@@ -109,8 +109,7 @@ impl RawLoop {
             .get_export_index(Some(&interface), function)
             .context("no handler")?;
         let pre = linker(&engine)?.instantiate_pre(&component)?;
-        let more: &[_] = if guest.is_batch() { &[HEADER] } else { &[] };
-        let message = |id| RawMessage::new(guest.name(), vec![b'x'; PAYLOAD_BYTES], id, more);
+        let message = |id| RawMessage::new(guest.name(), vec![b'x'; PAYLOAD_BYTES], id, &[HEADER]);
         Ok(Self {
             engine,
             pre,
@@ -122,7 +121,7 @@ impl RawLoop {
         })
     }
 
-    /// With this metadata on each message, beside its subject and id.
+    /// With this metadata on each message in place of the one pair, beside its subject and id.
     #[must_use]
     pub fn with_metadata(mut self, more: &'static [(&'static str, &'static str)]) -> Self {
         self.batch

@@ -55,5 +55,14 @@ fn stragglers_in_every_read_buffer_keep_few_of_them() {
 fn the_goals_are_met() {
     let mut printed = Vec::new();
     let met = millpond_sim::goals::print(7, &mut printed).unwrap();
-    assert!(met, "{}", String::from_utf8_lossy(&printed));
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(met, "{printed}");
+    // What comes before the first empty line is a table, and below it how it ends.
+    let (table, _) = printed.split_once("\n\n").unwrap();
+    let at = table.find("least ratio").unwrap();
+    let perf = include_str!("../../../PERF.md");
+    assert!(
+        perf.contains(&table[at..]),
+        "PERF.md has other ratios than `millpond-sim goals` prints:\n{table}"
+    );
 }

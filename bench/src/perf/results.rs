@@ -1,0 +1,195 @@
+//! The results: a table a group of rows.
+
+use super::rows::{Rows, table, told};
+use crate::notes::Row;
+use crate::record::Record;
+use crate::report::GROUP;
+
+/// Engine ÷ raw loop; and the ways of resetting.
+pub(super) fn in_process(record: &Record) -> Option<String> {
+    let rows = Rows(&record.rows);
+    let cases = rows
+        .group(GROUP)
+        .filter_map(|row| row.case.strip_suffix(": raw"));
+    let line = |case: &str| {
+        let of = |what: &str| rows.told(GROUP, &format!("{case}: {what}"));
+        let cells = ["raw", "engine", "ratio", "ratio by the clock"].map(of);
+        [case.to_owned()].into_iter().chain(cells).collect()
+    };
+    let head = [
+        "handler, messages a call",
+        "raw loop, ns on core",
+        "engine, ns on core",
+        "engine ÷ raw, on core",
+        "by the clock",
+    ];
+    let compared = table(&head, cases.map(line).collect());
+    let reset = rows
+        .group("reset")
+        .map(|row| vec![row.case.clone(), told(row)]);
+    let head = [
+        "reset, raw loop, `counter`, 1 a call",
+        "calls a second of a core",
+    ];
+    joined([compared, table(&head, reset.collect())])
+}
+
+/// By contract, messages a call and payload.
+pub(super) fn call(record: &Record) -> Option<String> {
+    const PAYLOADS: [&str; 3] = ["16 bytes", "1024 bytes", "4096 bytes"];
+    let rows = Rows(&record.rows);
+    let cases = rows.group("call");
+    let cases = cases.filter_map(|row| row.case.strip_suffix(", 16 bytes"));
+    let line = |case: &str| {
+        let of = |payload: &str| rows.told("call", &format!("{case}, {payload}"));
+        [case.to_owned()]
+            .into_iter()
+            .chain(PAYLOADS.map(of))
+            .collect()
+    };
+    let head: Vec<_> = ["ns of the shard a message"]
+        .into_iter()
+        .chain(PAYLOADS)
+        .collect();
+    table(&head, cases.map(line).collect())
+}
+
+/// Fresh instances, by allocator.
+pub(super) fn instances(record: &Record) -> Option<String> {
+    const GROUP: &str = "instantiate";
+    let rows = Rows(&record.rows);
+    let names = rows
+        .group(GROUP)
+        .filter_map(|row| row.case.strip_suffix(", 1 thread"));
+    let line = |name: &str| {
+        let [one, two, defaults] = [
+            format!("{name}, 1 thread"),
+            format!("{name}, 2 threads"),
+            "pool-defaults, 2 threads".into(),
+        ];
+        vec![
+            name.to_owned(),
+            rows.told(GROUP, &one),
+            rows.told(GROUP, &two),
+            rows.ratio(GROUP, &two, &one),
+            rows.ratio(GROUP, &two, &defaults),
+        ]
+    };
+    let head = [
+        "instances a second, called once each",
+        "1 thread",
+        "2 threads",
+        "2 ÷ 1",
+        "2 threads ÷ pool's defaults",
+    ];
+    table(&head, names.map(line).collect())
+}
+
+/// Each side on NATS.
+pub(super) fn nats(record: &Record) -> Option<String> {
+    joined([
+        sides(record, "nats echo", "request and reply"),
+        sides(record, "nats consume", "JetStream, consume and ack"),
+    ])
+}
+
+fn sides(record: &Record, group: &str, name: &str) -> Option<String> {
+    let rows = Rows(&record.rows);
+    let names = rows
+        .group(group)
+        .filter_map(|row| row.case.strip_suffix(": CPU"));
+    let line = |side: &str| {
+        let of = |what: &str| format!("{side}: {what}");
+        let (cpu, rate) = (of("CPU"), of("rate"));
+        vec![
+            side.to_owned(),
+            rows.told(group, &cpu),
+            rows.middle(group, &of("CPU in the kernel")),
+            rows.told(group, &rate),
+            rows.ratio(group, &cpu, "bare: CPU"),
+            rows.ratio(group, &cpu, "native: CPU"),
+            rows.ratio(group, &rate, "native: rate"),
+        ]
+    };
+    let head = [
+        name,
+        "CPU, ns a message",
+        "of it the kernel's",
+        "messages a second",
+        "CPU ÷ bare",
+        "CPU ÷ native",
+        "rate ÷ native",
+    ];
+    table(&head, names.map(line).collect())
+}
+
+/// Latencies by load: in process, and on NATS of both sides.
+pub(super) fn latency(record: &Record) -> Option<String> {
+    const LEVELS: [&str; 4] = ["idle", "at 10 %", "at 50 %", "at 80 %"];
+    let rows = Rows(&record.rows);
+    let quantiles = |group: &str, side: &str, level: &str| {
+        let of = |name: &str| rows.middle(group, &format!("{side} {level}: {name}"));
+        ["p50", "p99", "p99.9"].map(of).join(" / ")
+    };
+    let line = |level: &str| {
+        let nats = ["ours", "native"].into_iter().flat_map(|side| {
+            let shed = rows.told("nats latency", &format!("{side} {level}: shed"));
+            [quantiles("nats latency", side, level), shed]
+        });
+        let inside = quantiles("latency", "in process", level);
+        [level.to_owned(), inside].into_iter().chain(nats).collect()
+    };
+    let groups = ["latency", "nats latency"];
+    groups
+        .into_iter()
+        .find_map(|group| rows.group(group).next())?;
+    let head = [
+        "p50 / p99 / p99.9, µs",
+        "in process",
+        "NATS, ours",
+        "shed, %",
+        "NATS, native",
+        "shed, %",
+    ];
+    table(&head, LEVELS.into_iter().map(line).collect())
+}
+
+/// What is measured once a process, a handler, or a message: a line each.
+pub(super) fn start(record: &Record) -> Option<String> {
+    const GROUPS: [&str; 6] = [
+        "cold start",
+        "load",
+        "memory",
+        "handlers",
+        "dispatch hop",
+        "taken→settled",
+    ];
+    let rows = Rows(&record.rows);
+    let found = GROUPS.into_iter().flat_map(|group| rows.group(group));
+    let line = |row: &Row| {
+        let what = format!("{}: {}", row.group, row.case);
+        vec![what, told(row), row.unit.clone()]
+    };
+    table(
+        &["what", "median (least, most)", "unit"],
+        found.map(line).collect(),
+    )
+}
+
+/// Rates by shards.
+pub(super) fn scaling(record: &Record) -> Option<String> {
+    let rows = Rows(&record.rows);
+    let one = rows.group("scaling").next()?;
+    let line = |row: &Row| {
+        let ratio = rows.ratio("scaling", &row.case, &one.case);
+        vec![row.case.clone(), told(row), ratio]
+    };
+    let head = ["shards", "messages a second", "÷ one"];
+    table(&head, rows.group("scaling").map(line).collect())
+}
+
+/// Those tables that there are, one below another.
+fn joined(tables: [Option<String>; 2]) -> Option<String> {
+    let tables: Vec<_> = tables.into_iter().flatten().collect();
+    (!tables.is_empty()).then(|| tables.join("\n"))
+}
