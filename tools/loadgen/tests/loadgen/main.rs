@@ -9,6 +9,7 @@ mod service;
 mod signals;
 
 use std::process::{Command, Output};
+mod terminal;
 
 use serde_json::Value;
 
