@@ -47,7 +47,7 @@ pub(super) fn page(report: &Report, title: &str) -> String {
     }
     page + &format!(
         "</main>\n<footer>Latency is {}; the warm-up is left out. Over time, latencies are of the messages that came back in each interval.</footer>\n</body>\n</html>\n",
-        escaped(report.latency_is)
+        escaped(&report.latency_is)
     )
 }
 

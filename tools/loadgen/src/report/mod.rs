@@ -36,7 +36,7 @@ pub(crate) struct Report {
     /// How messages came back.
     pub(crate) mode: &'static str,
     /// What their latency is.
-    pub(crate) latency_is: &'static str,
+    pub(crate) latency_is: String,
     /// Where messages went, in few words.
     pub(crate) target: String,
     /// What was asked for.
@@ -67,7 +67,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             began_unix_s: clock::unix_seconds(),
             mode: plan.mode.name(),
-            latency_is: plan.mode.latency(),
+            latency_is: plan.mode.latency(plan.pace.rates.is_open()),
             target: title(plan),
             parameters: parameters(plan),
             met: None,

@@ -46,12 +46,16 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
 
 #[test]
 fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
-    let ended = done(&mut loadgen(
-        "publish --sink --duration 300ms --settle 20s --warmup 0s",
-    ))
+    let folder = Folder::new();
+    let page = folder.path().join("report.html");
+    let ended = done(&mut loadgen(&format!(
+        "publish --sink --duration 300ms --settle 20s --warmup 0s --html {}",
+        page.display()
+    )))
     .ended(0);
     for words in [
         "as fast as the socket takes it",
+        "from when it was sent, into a buffer of the load's, until the socket took it",
         "0 lost",
         "in the sink",
         "msgs per CPU-second",
@@ -63,6 +67,10 @@ fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
             ended.out
         );
     }
+    // A closed loop has no intended times.
+    let page = fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("Latency is from when it was sent"), "{page}");
+    assert!(!page.contains("intended") && !ended.out.contains("intended"));
 }
 
 #[test]
