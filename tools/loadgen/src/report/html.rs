@@ -111,10 +111,10 @@ fn notes(load: &StepReport) -> String {
 /// A row a load.
 fn loads(report: &Report) -> String {
     let mut html = String::new();
-    html += "<section><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th></tr>\n";
-    let shown = report.shown().map(|load| load.offered_rate);
+    html += "<section><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th><th>late</th></tr>\n";
+    let shown = report.shown();
     for load in &report.loads {
-        let class = if Some(load.offered_rate) == shown {
+        let class = if shown.is_some_and(|shown| std::ptr::eq(shown, load)) {
             " class=\"shown\""
         } else {
             ""
@@ -128,13 +128,14 @@ fn loads(report: &Report) -> String {
         add(
             &mut html,
             format_args!(
-                "<tr{class}><td>{}</td><td{met}>{word}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr{class}><td>{}</td><td{met}>{word}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 load.offered_rate.map_or("–".to_owned(), rate),
                 rate(load.received_rate),
                 at("p50"),
                 at("p99"),
                 at("p99.9"),
-                count(load.lost)
+                count(load.lost),
+                load.late()
             ),
         );
     }

@@ -110,9 +110,9 @@ impl Report {
     /// The load that details are shown of: the best of a search, or else the last.
     pub(crate) fn shown(&self) -> Option<&StepReport> {
         let best = self.best_rate.and_then(|best| {
-            self.loads
-                .iter()
-                .find(|load| load.offered_rate == Some(best))
+            // One that nearly met the objective was tried twice.
+            let is_best = |load: &&StepReport| load.offered_rate == Some(best) && load.is_met();
+            self.loads.iter().find(is_best)
         });
         best.or(self.loads.last())
     }

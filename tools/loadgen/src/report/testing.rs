@@ -77,6 +77,7 @@ fn load(number: u64) -> StepReport {
         problems: vec!["something <odd>".to_owned()],
         series: (0..10).map(point).collect(),
         histogram,
+        kept: true,
         ends_all: false,
     }
 }
