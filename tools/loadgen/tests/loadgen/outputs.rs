@@ -127,3 +127,32 @@ fn a_search_that_finds_nothing_misses_the_objective() {
     );
     assert_eq!(service.taken(), 2);
 }
+
+#[test]
+fn a_search_tries_a_rate_again_that_nearly_met_the_objective() {
+    // Of the first hundred messages eleven are lost, one more than may be; of later ones none is.
+    let service = Service::start(|n| if n < 11 { Does::Loses } else { Does::Answers });
+    let line = format!(
+        "request --subject in --find-max --slo lost=0.1 --rate 100 --rate-max 100 --duration 1s --warmup 0s --settle 3s --arrivals constant --json --server {}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line))
+        .ended(0)
+        .says(&["100 msgs/s missed, by little, the objective"]);
+    let tries = ended.loads();
+    let told: Vec<_> = tries
+        .iter()
+        .map(|load| {
+            (
+                load["offered_rate"].as_f64(),
+                load["met"].as_bool(),
+                n(load, "lost"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(Some(100.0), Some(false), 11), (Some(100.0), Some(true), 0)]
+    );
+    assert_eq!(service.taken(), 200);
+}
