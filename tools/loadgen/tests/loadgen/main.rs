@@ -1,6 +1,7 @@
 //! The program `loadgen`, driven as a user drives it: against a scripted service, a real server, and the engine in process.
 
 mod arrivals;
+mod cost;
 mod in_process;
 mod outputs;
 mod refusals;
