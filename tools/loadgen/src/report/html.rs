@@ -38,8 +38,8 @@ pub(super) fn page(report: &Report, title: &str) -> String {
         page += &notes(load);
         page += "<div class=\"grid\">\n";
         if report.loads.len() > 1 {
-            page += &curves::sweep(report);
             page += &loads(report);
+            page += &curves::sweep(report);
         }
         page += &curves::all(report, load);
         page += &tables(report, load);
@@ -111,7 +111,7 @@ fn notes(load: &StepReport) -> String {
 /// A row a load.
 fn loads(report: &Report) -> String {
     let mut html = String::new();
-    html += "<section><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th><th>late</th></tr>\n";
+    html += "<section class=\"wide\"><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th><th>late</th></tr>\n";
     let shown = report.shown();
     for load in &report.loads {
         let class = if shown.is_some_and(|shown| std::ptr::eq(shown, load)) {
@@ -186,7 +186,11 @@ fn tables(report: &Report, load: &StepReport) -> String {
     pair(
         &mut html,
         "generator",
-        &format!("{:.2} s of cores to send", load.sender_cpu_s),
+        &format!(
+            "{:.2} s of cores to send: {} msgs per CPU-second",
+            load.sender_cpu_s,
+            count(load.sent_per_cpu_second as u64)
+        ),
     );
     for judged in &load.objective {
         pair(
