@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::core::sizes::Sizes;
 use crate::plan::rates::Sweep;
 use crate::plan::slo::Slo;
-use crate::units::{parse_rate, parse_some_time, parse_time};
+use crate::units::{parse_rate, parse_size, parse_some_time, parse_time};
 
 /// The exit codes, for `--help`; `exit::Exit` has the same.
 macro_rules! exit_codes {
@@ -252,6 +252,9 @@ pub(crate) struct TargetArguments {
     /// Most messages a call of it [default: 64]
     #[arg(long, value_name = "MESSAGES", requires = "embedded")]
     pub(crate) batch_max: Option<usize>,
+    /// Memory that it may need in all; more is refused [default: the machine's]
+    #[arg(long, value_name = "SIZE", requires = "embedded", value_parser = parse_size)]
+    pub(crate) memory_total: Option<u64>,
 }
 
 /// What is made of it.

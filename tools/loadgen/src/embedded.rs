@@ -44,6 +44,7 @@ pub(crate) fn start(embedded: &Embedded, messages: &Messages) -> anyhow::Result<
     }
     let mut config = EngineConfig::new().shards(embedded.shards).handler(handler);
     config.limits.subscription_messages_max = WAITING_MAX;
+    config.limits.memory_total_bytes_max = embedded.memory_total;
     Ok(Engine::start(config)?)
 }
 

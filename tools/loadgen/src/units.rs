@@ -31,6 +31,17 @@ pub(crate) fn size_or_none(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(*unit)
 }
 
+/// Reads a size above 0: bytes, or a whole number with `KiB`, `MiB` or `GiB`.
+///
+/// # Errors
+/// Anything else, with what it may be.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let size = size_or_none(text).filter(|bytes| *bytes > 0);
+    size.ok_or_else(|| {
+        format!("{text:?} is no size; write bytes, or a whole number with KiB, MiB or GiB")
+    })
+}
+
 /// Reads a time: a number with `ns`, `us`, `ms`, `s` or `m`, such as `1.5s`; at most a day.
 ///
 /// # Errors

@@ -132,16 +132,27 @@ impl Mode {
         }
     }
 
-    /// What a message's latency is.
-    pub(crate) fn latency(&self) -> &'static str {
-        match self {
-            Self::Publish(None) => "from the intended time until the socket took it",
-            Self::Publish(Some(_)) | Self::Stream(_, Some(_)) => {
-                "from the intended time until it was observed"
-            }
-            Self::Request(_) => "from the intended time until its reply",
-            Self::Stream(_, None) => "from the intended time until the stream acknowledged it",
-        }
+    /// What a message's latency is. Only an open loop has a time at which a message was to be sent.
+    pub(crate) fn latency(&self, is_open: bool) -> String {
+        let from = match (is_open, self) {
+            (true, _) => "the intended time",
+            (false, Self::Publish(None)) => "when it was sent, into a buffer of the load's,",
+            (false, _) => "when it was sent",
+        };
+        let until = match self {
+            Self::Publish(None) => "the socket took it",
+            Self::Publish(Some(_)) | Self::Stream(_, Some(_)) => "it was observed",
+            Self::Request(_) => "its reply",
+            Self::Stream(_, None) => "the stream acknowledged it",
+        };
+        format!("from {from} until {until}")
+    }
+}
+
+impl Rates {
+    /// Whether messages have a time at which they are to be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self, Self::Closed(_))
     }
 }
 

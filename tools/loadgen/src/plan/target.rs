@@ -56,6 +56,8 @@ pub(crate) struct Embedded {
     pub(crate) shards: usize,
     /// Most messages a call.
     pub(crate) batch_max: Option<usize>,
+    /// Memory that the engine may need in all; the machine's if it says nothing.
+    pub(crate) memory_total: Option<u64>,
 }
 
 impl fmt::Debug for Auth {
@@ -90,6 +92,7 @@ pub(super) fn target(arguments: &TargetArguments, sink: bool) -> anyhow::Result<
                 .shards
                 .unwrap_or((cores - 1).clamp(1, millpond::SHARDS_MAX)),
             batch_max: arguments.batch_max,
+            memory_total: arguments.memory_total,
         }));
     }
     let mut server = url(&arguments.server).map_err(Failed::usage)?;

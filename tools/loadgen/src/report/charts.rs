@@ -257,6 +257,7 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis) {
             ),
         );
     }
+    let mut taken_until = 0.0;
     for (value, label) in &x.ticks {
         let at = x_of(x, *value);
         add(
@@ -271,6 +272,11 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis) {
             true => ("end", WIDTH),
             false => ("middle", at),
         };
+        // One that would touch the label before it is left out.
+        if at - half < taken_until + LETTER {
+            continue;
+        }
+        taken_until = at + half;
         add(
             svg,
             format_args!(
@@ -320,7 +326,9 @@ fn draw_mark(svg: &mut String, mark: &Mark, x: &Axis, y: &Axis) {
         true => ("end", end - 6.0),
         false => ("start", end + 7.0),
     };
-    let beside = if mark.met && at > TOP + 18.0 {
+    // Where there is no room below, it would lie on the axis' labels.
+    let (above, below) = (at > TOP + 18.0, at + 20.0 < HEIGHT - BOTTOM);
+    let beside = if above && (mark.met || !below) {
         at - 7.0
     } else {
         at + 17.0
@@ -399,6 +407,35 @@ mod tests {
             places(Scale::Log(1.0, 100.0), [1.0, 10.0, 100.0]),
             [0.0, 0.5, 1.0]
         );
+    }
+
+    #[test]
+    fn a_marks_name_lies_within_the_plot() {
+        let x = Axis::percentiles("x", 100.0);
+        let y = Axis::latency("y", 1_000.0, 1e6);
+        for (at, met) in [(1e3, true), (1e3, false), (1e6, true), (1e6, false)] {
+            let mark = Mark {
+                name: "p99".to_owned(),
+                x: 100.0,
+                y: at,
+                met,
+            };
+            let svg = chart("c", &x, &y, &[], &[mark]);
+            let (_, text) = svg.split_once("<text class=\"mark").unwrap();
+            let (_, from) = text.split_once(" y=\"").unwrap();
+            let (from, _) = from.split_once('"').unwrap();
+            let from: f64 = from.parse().unwrap();
+            assert!((TOP + 10.0..HEIGHT - BOTTOM).contains(&from), "{from}");
+        }
+    }
+
+    #[test]
+    fn labels_do_not_touch() {
+        let x = Axis::percentiles("x", 8e6);
+        let labels: Vec<&str> = x.ticks.iter().map(|(_, label)| label.as_str()).collect();
+        assert_eq!(labels[labels.len() - 2..], ["99.999", "99.9999"]);
+        let svg = chart("c", &x, &Axis::latency("y", 1_000.0, 1e6), &[], &[]);
+        assert!(svg.contains(">99.999<") && !svg.contains(">99.9999<"));
     }
 
     #[test]

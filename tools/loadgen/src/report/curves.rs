@@ -20,6 +20,10 @@ pub(super) fn sweep(report: &Report) -> String {
             .unwrap_or(0.0)
             .total_cmp(&b.offered_rate.unwrap_or(0.0))
     });
+    // Of a rate that was tried twice, the second try counts: the order of one rate's loads is kept.
+    loads.reverse();
+    loads.dedup_by_key(|load| load.offered_rate.map(f64::to_bits));
+    loads.reverse();
     let rates: Vec<f64> = loads.iter().filter_map(|load| load.offered_rate).collect();
     let line = |(name, colour): (&str, usize)| Line {
         name: name.to_owned(),

@@ -38,8 +38,8 @@ pub(super) fn page(report: &Report, title: &str) -> String {
         page += &notes(load);
         page += "<div class=\"grid\">\n";
         if report.loads.len() > 1 {
-            page += &curves::sweep(report);
             page += &loads(report);
+            page += &curves::sweep(report);
         }
         page += &curves::all(report, load);
         page += &tables(report, load);
@@ -47,7 +47,7 @@ pub(super) fn page(report: &Report, title: &str) -> String {
     }
     page + &format!(
         "</main>\n<footer>Latency is {}; the warm-up is left out. Over time, latencies are of the messages that came back in each interval.</footer>\n</body>\n</html>\n",
-        escaped(report.latency_is)
+        escaped(&report.latency_is)
     )
 }
 
@@ -111,10 +111,10 @@ fn notes(load: &StepReport) -> String {
 /// A row a load.
 fn loads(report: &Report) -> String {
     let mut html = String::new();
-    html += "<section><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th></tr>\n";
-    let shown = report.shown().map(|load| load.offered_rate);
+    html += "<section class=\"wide\"><h2>Loads</h2><div class=\"scroll\"><table class=\"loads\">\n<tr><th>offered/s</th><th>objective</th><th>back/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>lost</th><th>late</th></tr>\n";
+    let shown = report.shown();
     for load in &report.loads {
-        let class = if Some(load.offered_rate) == shown {
+        let class = if shown.is_some_and(|shown| std::ptr::eq(shown, load)) {
             " class=\"shown\""
         } else {
             ""
@@ -128,13 +128,14 @@ fn loads(report: &Report) -> String {
         add(
             &mut html,
             format_args!(
-                "<tr{class}><td>{}</td><td{met}>{word}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr{class}><td>{}</td><td{met}>{word}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 load.offered_rate.map_or("–".to_owned(), rate),
                 rate(load.received_rate),
                 at("p50"),
                 at("p99"),
                 at("p99.9"),
-                count(load.lost)
+                count(load.lost),
+                load.late()
             ),
         );
     }
@@ -185,7 +186,11 @@ fn tables(report: &Report, load: &StepReport) -> String {
     pair(
         &mut html,
         "generator",
-        &format!("{:.2} s of cores to send", load.sender_cpu_s),
+        &format!(
+            "{:.2} s of cores to send: {} msgs per CPU-second",
+            load.sender_cpu_s,
+            count(load.sent_per_cpu_second as u64)
+        ),
     );
     for judged in &load.objective {
         pair(

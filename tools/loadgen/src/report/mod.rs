@@ -36,7 +36,7 @@ pub(crate) struct Report {
     /// How messages came back.
     pub(crate) mode: &'static str,
     /// What their latency is.
-    pub(crate) latency_is: &'static str,
+    pub(crate) latency_is: String,
     /// Where messages went, in few words.
     pub(crate) target: String,
     /// What was asked for.
@@ -67,7 +67,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             began_unix_s: clock::unix_seconds(),
             mode: plan.mode.name(),
-            latency_is: plan.mode.latency(),
+            latency_is: plan.mode.latency(plan.pace.rates.is_open()),
             target: title(plan),
             parameters: parameters(plan),
             met: None,
@@ -110,9 +110,9 @@ impl Report {
     /// The load that details are shown of: the best of a search, or else the last.
     pub(crate) fn shown(&self) -> Option<&StepReport> {
         let best = self.best_rate.and_then(|best| {
-            self.loads
-                .iter()
-                .find(|load| load.offered_rate == Some(best))
+            // One that nearly met the objective was tried twice.
+            let is_best = |load: &&StepReport| load.offered_rate == Some(best) && load.is_met();
+            self.loads.iter().find(is_best)
         });
         best.or(self.loads.last())
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::charts::Mark;
 use crate::args::FailOn;
 use crate::core::counts::Counts;
+use crate::core::search::Tried;
 use crate::core::series::Point;
 use crate::plan::Plan;
 use crate::plan::slo::Judged;
@@ -72,6 +73,9 @@ pub(crate) struct StepReport {
     /// All latencies.
     #[serde(skip)]
     pub(crate) histogram: Histogram<u64>,
+    /// Whether it was not ended before its time, and sent nearly all that was due.
+    #[serde(skip)]
+    pub(crate) kept: bool,
     /// Whether no load comes after it.
     #[serde(skip)]
     pub(crate) ends_all: bool,
@@ -164,10 +168,11 @@ impl StepReport {
             max_ns: sent.late.max(),
         });
         let cpu = sent.on_core.as_secs_f64();
-        let kept = sent.unsent as f64 <= SLIPPED_MAX * (sent.sent + sent.unsent) as f64;
+        let all_but = SLIPPED_MAX * (sent.sent + sent.unsent) as f64;
+        let kept = sent.unsent as f64 <= all_but && error.is_none();
         let met = objective
             .as_ref()
-            .map(|all| all.iter().all(|one| one.met) && kept && error.is_none());
+            .map(|all| all.iter().all(|one| one.met) && kept);
         let ends_all = error.is_some() || outcome.cut;
         let mut problems: Vec<String> = error.into_iter().collect();
         problems.extend(problems_of(&outcome, sunk));
@@ -196,6 +201,7 @@ impl StepReport {
             problems,
             series: outcome.points,
             histogram: outcome.latency,
+            kept,
             ends_all,
         }
     }
@@ -203,6 +209,21 @@ impl StepReport {
     /// Whether it met the objective; true without one.
     pub(crate) fn is_met(&self) -> bool {
         self.met.unwrap_or(true)
+    }
+
+    /// How it did, for a search. A load that did not keep its schedule missed its objective, however close the latencies are.
+    pub(crate) fn tried(&self) -> Tried {
+        match self.is_met() {
+            true => Tried::Met,
+            false if self.kept && self.objective.iter().all(|one| one.nearly) => Tried::Nearly,
+            false => Tried::Missed,
+        }
+    }
+
+    /// Messages that left more than a millisecond late, for people; a dash in a closed loop, where none has a time to leave at.
+    pub(super) fn late(&self) -> String {
+        self.schedule
+            .map_or("–".to_owned(), |kept| count(kept.late))
     }
 
     /// The objective's bounds of latency, for a chart: each with its name.

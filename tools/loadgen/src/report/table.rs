@@ -7,7 +7,7 @@ use super::step::{QUANTILES, StepReport};
 use crate::units::{count, rate, time};
 
 /// Widths of a sweep's columns.
-const WIDTH: usize = 11;
+const WIDTH: usize = 10;
 
 /// The table.
 pub(super) fn text(report: &Report) -> String {
@@ -35,7 +35,7 @@ pub(super) fn text(report: &Report) -> String {
 /// One line a load.
 fn sweep(report: &Report) -> String {
     let mut text = String::new();
-    let mut line = |cells: [String; 8]| {
+    let mut line = |cells: [String; 9]| {
         let cells = cells.map(|cell| format!("{cell:>WIDTH$}"));
         writeln!(text, "{}", cells.join(" ")).expect("a text takes what is written");
     };
@@ -48,6 +48,7 @@ fn sweep(report: &Report) -> String {
             "p99",
             "p99.9",
             "lost",
+            "late",
             "objective",
         ]
         .map(str::to_owned),
@@ -61,6 +62,7 @@ fn sweep(report: &Report) -> String {
             load.latency.shown("p99"),
             load.latency.shown("p99.9"),
             count(load.lost),
+            load.late(),
             load.met
                 .map_or("-", |met| if met { "met" } else { "missed" })
                 .to_owned(),
@@ -216,7 +218,7 @@ mod tests {
     #[test]
     fn a_sweep_has_a_line_a_load() {
         let text = text(&report(3));
-        assert!(text.contains("offered/s"));
+        assert!(text.contains("lost       late  objective"), "{text}");
         assert_eq!(
             text.lines()
                 .filter(|line| line.ends_with("     missed"))

@@ -15,7 +15,7 @@ pub(super) fn report(loads: u64) -> Report {
         version: "0",
         began_unix_s: 1_700_000_000,
         mode: "request",
-        latency_is: "from the intended time until its reply",
+        latency_is: "from the intended time until its reply".to_owned(),
         target: "<here>".to_owned(),
         parameters: vec![Parameter {
             name: "subject",
@@ -77,6 +77,7 @@ fn load(number: u64) -> StepReport {
         problems: vec!["something <odd>".to_owned()],
         series: (0..10).map(point).collect(),
         histogram,
+        kept: true,
         ends_all: false,
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use step::Outcome;
 
 use crate::clock;
 use crate::core::random::Random;
-use crate::core::search::Search;
+use crate::core::search::{Search, Tried};
 use crate::embedded;
 use crate::nats::sink::{Sink, Taken};
 use crate::plan::{Auth, Plan, Rates, Server, Target};
@@ -128,16 +128,17 @@ impl Runner<'_> {
         while let Some(rate) = search.next_rate() {
             eprintln!("trying {} msgs/s", rate_text(rate));
             let step = self.step(Some(rate))?;
-            let (met, ends_all) = (step.is_met(), step.ends_all);
-            eprintln!(
-                "{} msgs/s {} the objective",
-                rate_text(rate),
-                if met { "met" } else { "missed" }
-            );
+            let (tried, ends_all) = (step.tried(), step.ends_all);
+            let how = match tried {
+                Tried::Met => "met",
+                Tried::Nearly => "missed, by little,",
+                Tried::Missed => "missed",
+            };
+            eprintln!("{} msgs/s {how} the objective", rate_text(rate));
             if ends_all {
                 break;
             }
-            search.told(rate, met);
+            search.told(rate, tried);
         }
         self.report.found(search.best());
         Ok(())

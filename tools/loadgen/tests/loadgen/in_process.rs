@@ -46,4 +46,10 @@ fn what_can_not_be_run_has_the_exit_codes_of_the_host() {
     done(&mut loadgen(&format!("request --embedded {trap}")))
         .ended(4)
         .says(&["configure"]);
+    let echo = guest("echo").display().to_string();
+    done(&mut loadgen(&format!(
+        "request --embedded {echo} --shards 1 --memory-total 1MiB"
+    )))
+    .ended(5)
+    .says(&["memory", "MiB"]);
 }

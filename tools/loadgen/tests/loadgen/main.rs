@@ -1,5 +1,7 @@
 //! The program `loadgen`, driven as a user drives it: against a scripted service, a real server, and the engine in process.
 
+mod arrivals;
+mod cost;
 mod in_process;
 mod outputs;
 mod refusals;
@@ -7,10 +9,13 @@ mod scripted;
 mod servers;
 mod service;
 mod signals;
+mod terminal;
 
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::service::{Does, Seen, Service};
 
 /// The program with these arguments.
 fn loadgen(line: &str) -> Command {
@@ -73,6 +78,17 @@ impl Done {
 /// Runs the program to its end.
 fn done(command: &mut Command) -> Done {
     Done::of(command.output().expect("the program exists"))
+}
+
+/// Runs requests of a constant rate through a service; what became of the program, and what the service saw.
+fn asked(script: fn(u64) -> Does, more: &str) -> (Done, Seen) {
+    let service = Service::start(script);
+    let line = format!(
+        "request --subject in --arrivals constant --warmup 0s --json --server {} {more}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line));
+    (ended, service.seen())
 }
 
 /// A number of a report.

@@ -46,12 +46,16 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
 
 #[test]
 fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
-    let ended = done(&mut loadgen(
-        "publish --sink --duration 300ms --settle 20s --warmup 0s",
-    ))
+    let folder = Folder::new();
+    let page = folder.path().join("report.html");
+    let ended = done(&mut loadgen(&format!(
+        "publish --sink --duration 300ms --settle 20s --warmup 0s --html {}",
+        page.display()
+    )))
     .ended(0);
     for words in [
         "as fast as the socket takes it",
+        "from when it was sent, into a buffer of the load's, until the socket took it",
         "0 lost",
         "in the sink",
         "msgs per CPU-second",
@@ -63,6 +67,10 @@ fn a_closed_loop_to_a_sink_loses_nothing_and_prints_a_table() {
             ended.out
         );
     }
+    // A closed loop has no intended times.
+    let page = fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("Latency is from when it was sent"), "{page}");
+    assert!(!page.contains("intended") && !ended.out.contains("intended"));
 }
 
 #[test]
@@ -118,4 +126,33 @@ fn a_search_that_finds_nothing_misses_the_objective() {
         ended.out
     );
     assert_eq!(service.taken(), 2);
+}
+
+#[test]
+fn a_search_tries_a_rate_again_that_nearly_met_the_objective() {
+    // Of the first hundred messages eleven are lost, one more than may be; of later ones none is.
+    let service = Service::start(|n| if n < 11 { Does::Loses } else { Does::Answers });
+    let line = format!(
+        "request --subject in --find-max --slo lost=0.1 --rate 100 --rate-max 100 --duration 1s --warmup 0s --settle 3s --arrivals constant --json --server {}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line))
+        .ended(0)
+        .says(&["100 msgs/s missed, by little, the objective"]);
+    let tries = ended.loads();
+    let told: Vec<_> = tries
+        .iter()
+        .map(|load| {
+            (
+                load["offered_rate"].as_f64(),
+                load["met"].as_bool(),
+                n(load, "lost"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(Some(100.0), Some(false), 11), (Some(100.0), Some(true), 0)]
+    );
+    assert_eq!(service.taken(), 200);
 }

@@ -37,6 +37,11 @@ fn bad_arguments_are_one_clear_error() {
         ("request --skew 11", &["--skew", "from 0 to 10"]),
         ("request --connections 65", &["--connections"]),
         (
+            "request --embedded x.wasm --memory-total 1GB",
+            &["--memory-total", "KiB, MiB or GiB"],
+        ),
+        ("request --memory-total 1GiB", &["--embedded"]),
+        (
             "request --connections 5 --window 2",
             &["--window 2", "5 connections"],
         ),

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ pub(crate) enum Does {
     Answers,
     /// Answers so much later, and meanwhile whatever else there is.
     Delays(Duration),
+    /// Holds it until so many are held, then answers all of them.
+    Gathers(usize),
     /// Stands still for so long, then answers.
     Stalls(Duration),
     /// Never answers.
@@ -33,10 +37,66 @@ pub(crate) enum Does {
 
 type Script = fn(u64) -> Does;
 
-/// A service on a port of its own, for one client.
+/// A service on a port of its own, for one client with any number of connections.
 pub(crate) struct Service {
     address: SocketAddr,
-    thread: JoinHandle<u64>,
+    ended: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Vec<Vec<Arrival>>>,
+}
+
+/// What came in.
+pub(crate) struct Seen {
+    /// What came in on each connection, in its order.
+    pub(crate) connections: Vec<Vec<Arrival>>,
+    /// The most messages that it held back at once, to delay or to gather them.
+    pub(crate) held_most: u64,
+}
+
+impl Seen {
+    /// All that came in.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arrival> {
+        self.connections.iter().flatten()
+    }
+
+    /// How many messages.
+    pub(crate) fn count(&self) -> u64 {
+        self.all().count() as u64
+    }
+}
+
+/// A message that came in.
+pub(crate) struct Arrival {
+    /// When.
+    pub(crate) at: Instant,
+    /// Where to.
+    pub(crate) subject: String,
+    /// Its header block; empty where there is none.
+    pub(crate) head: String,
+    /// Bytes of its payload.
+    pub(crate) bytes: usize,
+}
+
+/// What all connections have in common.
+#[derive(Default)]
+struct Shared {
+    /// Messages that came in.
+    taken: AtomicU64,
+    /// Messages that are held back, and the most that ever were.
+    held: AtomicU64,
+    held_most: AtomicU64,
+}
+
+impl Shared {
+    fn take(&self) {
+        let held = self.held.fetch_add(1, SeqCst) + 1;
+        self.held_most.fetch_max(held, SeqCst);
+    }
+
+    /// Before an answer is written: once the client has it, it may send the next.
+    fn give(&self, count: u64) {
+        self.held.fetch_sub(count, SeqCst);
+    }
 }
 
 /// A message that the client sent.
@@ -52,29 +112,58 @@ impl Service {
     pub(crate) fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let address = listener.local_addr().expect("it listens");
+        let (ended, shared) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (ends, shares) = (Arc::clone(&ended), Arc::clone(&shared));
         let thread = std::thread::spawn(move || {
-            let (stream, _) = listener.accept().expect("it listens");
-            serve(stream, script)
+            let mut clients = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().expect("it listens");
+                if ends.load(SeqCst) {
+                    break;
+                }
+                let shared = Arc::clone(&shares);
+                clients.push(std::thread::spawn(move || serve(stream, script, &shared)));
+            }
+            let seen = clients.into_iter().map(JoinHandle::join);
+            seen.map(|seen| seen.expect("no connection's thread panics"))
+                .collect()
         });
-        Self { address, thread }
+        Self {
+            address,
+            ended,
+            shared,
+            thread,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Once the client has gone: how many messages it sent.
+    /// Once the client has gone: what it sent.
+    pub(crate) fn seen(self) -> Seen {
+        self.ended.store(true, SeqCst);
+        // Which the service takes for a sign that no more come.
+        drop(TcpStream::connect(self.address).expect("it listens"));
+        Seen {
+            connections: self.thread.join().expect("the service does not panic"),
+            held_most: self.shared.held_most.load(SeqCst),
+        }
+    }
+
+    /// The same, and how many messages that was.
     pub(crate) fn taken(self) -> u64 {
-        self.thread.join().expect("the service does not panic")
+        self.seen().count()
     }
 }
 
-fn serve(stream: TcpStream, script: Script) -> u64 {
+fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival> {
     let info = r#"INFO {"server_id":"S","version":"2.15.1","proto":1,"max_payload":1048576,"headers":true}"#;
     say(&stream, info.as_bytes());
-    let mut delays = Delays::default();
+    let (mut delays, mut gathered) = (Delays::new(shared), Gathered::new(shared));
     let mut reader = BufReader::new(stream.try_clone().expect("a socket may be cloned"));
-    let (mut subscriptions, mut held, mut taken) = (HashMap::new(), None::<Vec<u8>>, 0);
+    let (mut seen, mut subscriptions) = (Vec::new(), HashMap::new());
+    let mut swapped = None::<Vec<u8>>;
     let mut line = String::new();
     loop {
         line.clear();
@@ -90,8 +179,8 @@ fn serve(stream: TcpStream, script: Script) -> u64 {
             }
             ["PUB" | "HPUB", ..] => {
                 let post = Post::read(&words, &mut reader);
-                let does = script(taken);
-                taken += 1;
+                let does = script(shared.taken.fetch_add(1, SeqCst));
+                seen.push(post.arrived());
                 let answer = post.answer(&subscriptions, does);
                 match does {
                     Does::Answers | Does::Damages(_) => say(&stream, &answer),
@@ -99,20 +188,21 @@ fn serve(stream: TcpStream, script: Script) -> u64 {
                         .into_iter()
                         .for_each(|answer| say(&stream, answer)),
                     Does::Delays(time) => delays.add(&stream, time, answer),
+                    Does::Gathers(many) => gathered.add(&stream, many, answer),
                     Does::Stalls(time) => {
                         wait_until(now() + time);
                         say(&stream, &answer);
                     }
                     Does::Swaps => {
-                        held = Some(answer);
+                        swapped = Some(answer);
                         continue;
                     }
                     Does::Loses => continue,
                     Does::Hangs => break,
                     Does::Refuses(why) => say(&stream, format!("-ERR '{why}'").as_bytes()),
                 }
-                if let Some(held) = held.take() {
-                    say(&stream, &held);
+                if let Some(swapped) = swapped.take() {
+                    say(&stream, &swapped);
                 }
             }
             _ => {}
@@ -121,25 +211,35 @@ fn serve(stream: TcpStream, script: Script) -> u64 {
     // A reader that has been told why it is ended reads that first.
     let _ = stream.shutdown(std::net::Shutdown::Both);
     delays.end();
-    taken
+    seen
 }
 
 /// A thread for each delay: so the answers of one are in the order of their times.
-#[derive(Default)]
-struct Delays(HashMap<Duration, (SyncSender<Answer>, JoinHandle<()>)>);
+struct Delays {
+    threads: HashMap<Duration, (SyncSender<Answer>, JoinHandle<()>)>,
+    shared: Arc<Shared>,
+}
 
 /// An answer, and when it is due.
 type Answer = (Instant, Vec<u8>);
 
 impl Delays {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            threads: HashMap::new(),
+            shared: Arc::clone(shared),
+        }
+    }
+
     fn add(&mut self, stream: &TcpStream, delay: Duration, answer: Vec<u8>) {
-        let (sender, _) = self.0.entry(delay).or_insert_with(|| {
+        let shared = &self.shared;
+        shared.take();
+        let (sender, _) = self.threads.entry(delay).or_insert_with(|| {
             let (sender, due) = sync_channel(1 << 16);
             let writer = stream.try_clone().expect("a socket may be cloned");
-            (
-                sender,
-                std::thread::spawn(move || answer_later(&writer, &due)),
-            )
+            let shared = Arc::clone(shared);
+            let thread = std::thread::spawn(move || answer_later(&writer, &due, &shared));
+            (sender, thread)
         });
         sender
             .send((now() + delay, answer))
@@ -147,17 +247,45 @@ impl Delays {
     }
 
     fn end(self) {
-        for (sender, thread) in self.0.into_values() {
+        for (sender, thread) in self.threads.into_values() {
             drop(sender);
             thread.join().expect("it does not panic");
         }
     }
 }
 
+/// Answers that wait for others.
+struct Gathered {
+    answers: Vec<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+impl Gathered {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            answers: Vec::new(),
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// Holds this one too; answers all once there are so many.
+    fn add(&mut self, stream: &TcpStream, many: usize, answer: Vec<u8>) {
+        self.shared.take();
+        self.answers.push(answer);
+        if self.answers.len() == many {
+            self.shared.give(many as u64);
+            self.answers
+                .drain(..)
+                .for_each(|answer| say(stream, &answer));
+        }
+    }
+}
+
 /// Writes each answer at its time.
-fn answer_later(stream: &TcpStream, due: &Receiver<Answer>) {
+fn answer_later(stream: &TcpStream, due: &Receiver<Answer>, shared: &Shared) {
     for (at, answer) in due {
         wait_until(at);
+        shared.give(1);
         say(stream, &answer);
     }
 }
@@ -203,6 +331,16 @@ impl Post {
             reply: names.get(1).map(|reply| (*reply).to_owned()),
             payload: body[head..total].to_vec(),
             head: body[..head].to_vec(),
+        }
+    }
+
+    /// What a test may look at.
+    fn arrived(&self) -> Arrival {
+        Arrival {
+            at: now(),
+            subject: self.subject.clone(),
+            head: String::from_utf8_lossy(&self.head).into_owned(),
+            bytes: self.payload.len(),
         }
     }
 
