@@ -44,15 +44,15 @@ const PARTS: [Part; 12] = [
     ("load", load::measure),
     ("instantiate", groups::instantiate::measure),
     ("call", groups::call::measure),
-    ("hop", groups::hop::idle),
     ("scaling", groups::scaling::measure),
     ("handlers", groups::process::handlers),
     ("cold", groups::process::cold_start),
     ("system-calls", groups::system_calls::measure),
     ("latency", || {
-        groups::hop::steady().and_then(|()| nats::latency())
+        groups::steady::measure().and_then(|()| nats::latency())
     }),
-    ("taken", nats::taken_to_settled),
+    ("taken", groups::taken::taken_to_settled),
+    ("settings", groups::settings::measure),
     ("nats", || nats::measure(&[])),
 ];
 

@@ -94,11 +94,15 @@ pub(crate) struct Parker {
     poll: Poll,
     events: Events,
     unparker: Arc<Unparker>,
+    /// How long it looks for something to do before it rests.
+    spin: Duration,
+    /// Whether sockets may wake it: else there is nothing to ask the system for.
+    has_sockets: bool,
 }
 
 impl Parker {
-    /// A new one; its waker is [`Parker::unparker`].
-    pub(crate) fn new() -> Result<Self, StartError> {
+    /// A new one, which looks for so long before it rests; its waker is [`Parker::unparker`].
+    pub(crate) fn new(spin: Duration) -> Result<Self, StartError> {
         let refused = |error: std::io::Error| StartError::System {
             what: "a poller",
             detail: error.to_string(),
@@ -112,6 +116,8 @@ impl Parker {
                 parked: AtomicBool::new(false),
                 waker,
             }),
+            spin,
+            has_sockets: false,
         })
     }
 
@@ -121,7 +127,8 @@ impl Parker {
     }
 
     /// Where sockets that wake it are registered.
-    pub(crate) fn registry(&self) -> Result<Registry, StartError> {
+    pub(crate) fn registry(&mut self) -> Result<Registry, StartError> {
+        self.has_sockets = true;
         let registry = self.poll.registry().try_clone();
         registry.map_err(|error| StartError::System {
             what: "a poller",
@@ -129,8 +136,11 @@ impl Parker {
         })
     }
 
-    /// Rests until woken or due, unless `stirred` says that something came meanwhile.
-    fn park(&mut self, due: Option<Instant>, stirred: impl FnOnce(Instant) -> bool) {
+    /// Rests until woken or due, unless `stirred` says that something came meanwhile, or it comes while this still looks.
+    fn park(&mut self, due: Option<Instant>, stirred: impl Fn(Instant) -> bool) {
+        if !self.spin.is_zero() && self.spins(due, &stirred) {
+            return;
+        }
         self.unparker.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let now = clock::now();
@@ -140,6 +150,30 @@ impl Parker {
             let _ = self.poll.poll(&mut self.events, timeout);
         }
         self.unparker.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// Looks for something to do as long as it may: whether there is any. Nobody wakes this thread meanwhile, nor need they.
+    fn spins(&mut self, due: Option<Instant>, stirred: impl Fn(Instant) -> bool) -> bool {
+        let begun = clock::now();
+        let mut now = begun;
+        while now.saturating_duration_since(begun) < self.spin {
+            if stirred(now) || due.is_some_and(|due| due <= now) || self.has_event() {
+                return true;
+            }
+            std::hint::spin_loop();
+            now = clock::now();
+        }
+        false
+    }
+
+    /// Whether a socket has something: asked without a wait. One that can't be asked is looked at by the turn.
+    fn has_event(&mut self) -> bool {
+        self.has_sockets
+            && (self
+                .poll
+                .poll(&mut self.events, Some(Duration::ZERO))
+                .is_err()
+                || !self.events.is_empty())
     }
 }
 
@@ -293,9 +327,57 @@ mod tests {
 
     #[test]
     fn a_parked_thread_is_woken_and_what_came_before_is_not_missed() {
-        let mut parker = Parker::new().unwrap();
+        let mut parker = Parker::new(Duration::ZERO).unwrap();
         let unparker = parker.unparker();
         parker.park(None, |_| true);
+        let waker = std::thread::spawn(move || {
+            while !unparker.parked.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            unparker.unpark();
+        });
+        parker.park(None, |_| false);
+        waker.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_looks_is_not_parked_and_sees_what_comes() {
+        let mut parker = Parker::new(Duration::from_secs(3_600)).unwrap();
+        let unparker = parker.unparker();
+        let looks = std::cell::Cell::new(0);
+        let third = |_| {
+            assert!(!unparker.parked.load(Ordering::Relaxed), "it rests");
+            looks.set(looks.get() + 1);
+            looks.get() == 3
+        };
+        parker.park(None, third);
+        assert_eq!(looks.get(), 3);
+        // What is due ends it too.
+        parker.park(Some(clock::now()), |_| false);
+    }
+
+    #[test]
+    fn a_thread_that_looks_sees_its_sockets() {
+        let mut parker = Parker::new(Duration::from_secs(3_600)).unwrap();
+        let registry = parker.registry().unwrap();
+        let (mut ours, theirs) = mio::net::UnixStream::pair().unwrap();
+        let readable = mio::Interest::READABLE;
+        registry.register(&mut ours, Token(1), readable).unwrap();
+        let looks = std::cell::Cell::new(0);
+        parker.park(None, |_| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 2 {
+                std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+            }
+            false
+        });
+        assert_eq!(looks.get(), 2, "it was not seen at once");
+    }
+
+    #[test]
+    fn a_thread_that_has_looked_long_enough_rests() {
+        let mut parker = Parker::new(Duration::from_nanos(1)).unwrap();
+        let unparker = parker.unparker();
         let waker = std::thread::spawn(move || {
             while !unparker.parked.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
@@ -360,7 +442,7 @@ mod tests {
     #[test]
     fn a_shard_that_panics_fails_its_engine_and_names_itself() {
         let state = Arc::new(State::default());
-        let parker = Parker::new().unwrap();
+        let parker = Parker::new(Duration::ZERO).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
         let metrics = Arc::new(ShardMetrics::new(0));

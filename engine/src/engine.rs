@@ -95,7 +95,7 @@ impl Engine {
         let threads = Threads::new(start_ticker(&config, &guests, &requests)?);
         let starts = configure_all(&config, &guests)?;
         let parkers = (0..config.shards)
-            .map(|_| Parker::new())
+            .map(|_| Parker::new(config.limits.idle_spin))
             .collect::<Result<Vec<_>, _>>()?;
         let unparks = parkers.iter().map(|p| p.unparker() as Arc<dyn Unpark>);
         let limits: Vec<HandlerLimits> = starts.iter().map(|s| s.limits.clone()).collect();
@@ -237,6 +237,7 @@ impl Engine {
             stats.unconfirmed += shard.unconfirmed.get();
             stats.resources_left += shard.resources_left.get();
             stats.latency.add(shard);
+            stats.call_time.add_calls(shard);
         }
         for (name, id) in names.iter().zip(0..) {
             let mut handler = HandlerStats {
@@ -310,7 +311,7 @@ impl Inner {
         index: usize,
         config: &EngineConfig,
         limits: &[HandlerLimits],
-        parker: Parker,
+        mut parker: Parker,
         inbox: Outlet,
     ) -> Result<(), StartError> {
         let Self {

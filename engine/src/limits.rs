@@ -172,6 +172,10 @@ pub struct EngineLimits {
     pub fiber_stay_first: Duration,
     /// Longest such stay. Default 60 s: then an overrun costs a slice a minute.
     pub fiber_stay_max: Duration,
+    /// How long a shard that has nothing to do goes on looking for messages before its thread rests. Default 0: a thread that looks takes
+    /// its whole core. A message that comes meanwhile finds the caches warm and nobody to wake; keep it under what others on the
+    /// machine need of the core.
+    pub idle_spin: Duration,
     /// Messages in a shard's inbox, published and not yet taken. Default 16,384. At it publishers get `Full`.
     pub inbox_messages_max: usize,
     /// Messages waiting in one subscription. Default 4,096. At it the subscription's policy holds: drop and count, or wait.
@@ -205,6 +209,7 @@ impl Default for EngineLimits {
             time_slice: Duration::from_millis(1),
             fiber_stay_first: Duration::from_millis(100),
             fiber_stay_max: Duration::from_secs(60),
+            idle_spin: Duration::ZERO,
             inbox_messages_max: 16_384,
             subscription_messages_max: 4_096,
             subscriptions_max: 1_024,

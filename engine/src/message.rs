@@ -428,7 +428,9 @@ impl MessageBuilder {
         let start = self.frame.len();
         self.frame.put_slice(payload);
         self.layout.payload = Span::since(start, self.frame.len());
-        let mut message = Message::from_frame(self.frame.freeze(), self.layout);
+        // Cut to its size it needs no count beside it until it is shared: whoever drops it frees one block.
+        let frame = Vec::from(self.frame).into_boxed_slice();
+        let mut message = Message::from_frame(frame.into(), self.layout);
         message.arrived = self.arrived;
         Ok(message)
     }
@@ -496,11 +498,17 @@ impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
         let end = memchr::memchr(b'\n', self.0)?;
-        let (line, rest) = self.0.split_at(end + 1);
+        let (line, rest) = (&self.0[..end], &self.0[end + 1..]);
         self.0 = rest;
-        let line = text(line).trim_end_matches(['\r', '\n']);
-        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        let line = text(line).trim_end_matches('\r');
+        let Some(colon) = line.bytes().position(|byte| byte == b':') else {
+            return Some((line, ""));
+        };
+        let (key, value) = (&line[..colon], &line[colon + 1..]);
         Some((key, value.strip_prefix(' ').unwrap_or(value)))
     }
 }

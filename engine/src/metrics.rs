@@ -61,6 +61,7 @@ pub(crate) struct HandlerMetrics {
 pub(crate) struct ShardMetrics {
     handlers: Box<[HandlerMetrics]>,
     latency: Latency,
+    call_time: Latency,
     pub(crate) instances_created: Counter,
     pub(crate) instances_called: Counter,
     pub(crate) instances_discarded: Counter,
@@ -76,6 +77,7 @@ impl ShardMetrics {
         Self {
             handlers: (0..handlers).map(|_| HandlerMetrics::default()).collect(),
             latency: Latency::default(),
+            call_time: Latency::default(),
             instances_created: Counter::default(),
             instances_called: Counter::default(),
             instances_discarded: Counter::default(),
@@ -121,9 +123,9 @@ impl ShardMetrics {
         self.latency.record_many(latency, messages);
     }
 
-    /// Adds the latencies to a histogram.
-    pub(crate) fn merge_latency(&self, into: &mut Histogram<u64>) {
-        self.latency.merge(into);
+    /// Counts how long a call took.
+    pub(crate) fn took(&self, time: Duration) {
+        self.call_time.record(time);
     }
 }
 
@@ -222,6 +224,9 @@ pub struct Stats {
     pub refusals: u64,
     /// Latency from arrival to settlement of messages that were handled or given up on; those shed are not among them.
     pub latency: Latencies,
+    /// How long calls took that have ended, one a call: from the begin of the turn that made it, which first takes in what has come, until the
+    /// guest's answer was there. So on an idle shard it is the time from a message's taking to its settlement.
+    pub call_time: Latencies,
     /// How used memory is reset.
     pub reset: &'static str,
 }
@@ -340,7 +345,7 @@ impl Stats {
     }
 }
 
-/// Latencies, merged over shards.
+/// Times, merged over shards: within 1.6 %.
 #[derive(Debug, Clone)]
 pub struct Latencies(Histogram<u64>);
 
@@ -353,24 +358,29 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Adds one shard's.
+    /// Adds one shard's latencies of messages.
     pub(crate) fn add(&mut self, shard: &ShardMetrics) {
-        shard.merge_latency(&mut self.0);
+        shard.latency.merge(&mut self.0);
     }
 
-    /// The latency that this share of messages did not exceed, `quantile` being from 0 to 1. Zero if nothing was settled.
+    /// Adds how long one shard's calls took.
+    pub(crate) fn add_calls(&mut self, shard: &ShardMetrics) {
+        shard.call_time.merge(&mut self.0);
+    }
+
+    /// The time that this share of them did not exceed, `quantile` being from 0 to 1. Zero if nothing was counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
     }
 
-    /// The longest latency.
+    /// The longest.
     #[must_use]
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
     }
 
-    /// Messages counted.
+    /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.len()

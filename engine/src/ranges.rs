@@ -157,7 +157,8 @@ pub(crate) fn of_engine(l: &EngineLimits) -> Option<String> {
         .within("tick (in µs)", micros(l.tick), 1, 1_000_000)
         .within("time_slice (in µs)", micros(l.time_slice), 1, 1_000_000)
         .time("fiber_stay_first", l.fiber_stay_first)
-        .time("fiber_stay_max", l.fiber_stay_max);
+        .time("fiber_stay_max", l.fiber_stay_max)
+        .time("idle_spin", l.idle_spin);
     check.0
 }
 

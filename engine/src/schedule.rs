@@ -221,6 +221,11 @@ impl Schedule {
         *used = (*used).max(self.level.saturating_sub(self.ahead));
     }
 
+    /// Whether a queued handler may be called.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.entries.iter().any(|entry| entry.ready <= now)
+    }
+
     /// When the next queued handler may be called that may not yet.
     pub(crate) fn next_ready(&self, now: Instant) -> Option<Instant> {
         let later = self.entries.iter().map(|e| e.ready);

@@ -52,6 +52,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             took,
             at,
         } = ended;
+        self.metrics.took(took);
         let overflow = outbox.overflowed().map(|bound| {
             let OutboxBound {
                 messages_max,

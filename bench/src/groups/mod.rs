@@ -1,12 +1,15 @@
 //! What is measured beside the raw loops, the report and NATS: a file a group, each of which notes its rows.
 
 pub mod call;
-pub mod hop;
+
 pub mod instantiate;
 pub mod process;
 pub mod role;
 pub mod scaling;
+pub mod settings;
+pub mod steady;
 pub mod system_calls;
+pub mod taken;
 pub mod touch;
 
 use wasmtime::Result;

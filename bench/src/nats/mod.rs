@@ -15,7 +15,6 @@ mod open;
 mod ours;
 pub mod role;
 mod side;
-mod taken;
 mod wire;
 
 use std::sync::OnceLock;
@@ -25,7 +24,6 @@ use millpond_tests::nats::{Server, Settings};
 use wasmtime::Result;
 
 pub use self::open::latency;
-pub use self::taken::taken_to_settled;
 
 use self::side::noted;
 use crate::cores::{Place, go};

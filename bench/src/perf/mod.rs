@@ -20,7 +20,7 @@ use crate::record::{Facts, Record, records};
 type Part = (&'static str, fn(&Record) -> Option<String>);
 
 /// All parts.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("goals", judged),
     ("budget", budget::text),
     ("machine", machine),
@@ -31,6 +31,7 @@ const PARTS: [Part; 10] = [
     ("latency", results::latency),
     ("start", results::start),
     ("scaling", results::scaling),
+    ("settings", results::settings),
 ];
 
 /// The line that names the record, and the lines around a part.

@@ -188,6 +188,26 @@ pub(super) fn scaling(record: &Record) -> Option<String> {
     table(&head, rows.group("scaling").map(line).collect())
 }
 
+/// Wasmtime's settings, by what is called.
+pub(super) fn settings(record: &Record) -> Option<String> {
+    const CASES: [&str; 3] = [
+        "echo, 1 a call",
+        "echo, 64 a call",
+        "batch-echo, 256 a call",
+    ];
+    let rows = Rows(&record.rows);
+    let first = format!("{}: ", CASES[0]);
+    let names = rows.group("settings");
+    let names = names.filter_map(|row| row.case.strip_prefix(&*first));
+    let line = |name: &str| {
+        let of = |case| rows.told("settings", &format!("{case}: {name}"));
+        [name.to_owned()].into_iter().chain(CASES.map(of)).collect()
+    };
+    let head = ["raw loop, rate on core ÷ the engine's settings"];
+    let head: Vec<_> = head.into_iter().chain(CASES).collect();
+    table(&head, names.map(line).collect())
+}
+
 /// Those tables that there are, one below another.
 fn joined(tables: [Option<String>; 2]) -> Option<String> {
     let tables: Vec<_> = tables.into_iter().flatten().collect();

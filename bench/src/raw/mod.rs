@@ -3,6 +3,7 @@
 mod lowering;
 mod packed;
 mod pool;
+mod setting;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use wasmtime::{Engine, Result, Store, StoreContextMut, ensure};
 use self::lowering::{GuestMessage, RawMessage, WitMessage, lowered};
 use self::packed::{Answer as Answer3, Packed, failed, take};
 pub use self::pool::Allocator;
+pub use self::setting::Setting;
 use crate::clock::{self, THIS_THREAD, on_core};
 use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 
@@ -196,6 +198,21 @@ impl RawLoop {
             drop,
             clock,
         })
+    }
+
+    /// One call in an instance that is made first, after `pause`: how long the call alone takes.
+    ///
+    /// # Errors
+    /// As [`RawLoop::run_for`].
+    pub fn call_after(&mut self, pause: impl FnOnce()) -> Result<Duration> {
+        let mut store = self.store();
+        let instance = self.pre.instantiate(&mut store)?;
+        pause();
+        let begun = clock::now();
+        self.call(&mut store, &instance)?;
+        let took = clock::now() - begun;
+        self.check(store)?;
+        Ok(took)
     }
 
     fn store(&mut self) -> Store<Sent> {

@@ -4,6 +4,8 @@ use millpond::{EngineLimits, ResetMode};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime::{Result, ensure};
 
+use super::setting::Setting;
+
 /// How instances are allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allocator {
@@ -13,6 +15,8 @@ pub enum Allocator {
     PoolDefaults,
     /// From the pool as the engine sets it for one shard, reset in this way.
     Ours(ResetMode),
+    /// The same with one setting otherwise.
+    Varied(ResetMode, Setting),
 }
 
 impl Allocator {
@@ -32,13 +36,18 @@ impl Allocator {
             Self::OnDemand => "on-demand",
             Self::PoolDefaults => "pool-defaults",
             Self::Ours(reset) => reset.name(),
+            Self::Varied(_, setting) => setting.name(),
         }
     }
 
     /// Whether this machine has it.
     #[must_use]
     pub fn is_available(self) -> bool {
-        self != Self::Ours(ResetMode::PagemapScan)
+        let reset = match self {
+            Self::OnDemand | Self::PoolDefaults => None,
+            Self::Ours(reset) | Self::Varied(reset, _) => Some(reset),
+        };
+        reset != Some(ResetMode::PagemapScan)
             || PoolingAllocationConfig::is_pagemap_scan_available()
     }
 
@@ -51,14 +60,15 @@ impl Allocator {
             Self::PoolDefaults => {
                 config.allocation_strategy(PoolingAllocationConfig::new());
             }
-            Self::Ours(reset) => ours(&mut config, reset),
+            Self::Ours(reset) => ours(&mut config, reset, None),
+            Self::Varied(reset, setting) => ours(&mut config, reset, Some(setting)),
         }
         Engine::new(&config)
     }
 }
 
 /// The settings of `engine/src/guest/runtime.rs` for one shard with default limits.
-fn ours(config: &mut Config, reset: ResetMode) {
+fn ours(config: &mut Config, reset: ResetMode, varied: Option<Setting>) {
     let limits = EngineLimits::default();
     let shards = 1;
     let a_shard = limits.ready_instances_max + limits.suspended_calls_max + 2;
@@ -87,7 +97,6 @@ fn ours(config: &mut Config, reset: ResetMode) {
             .table_keep_resident(limits.table_resident_bytes);
     }
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
         .epoch_interruption(true)
         .concurrency_support(false)
@@ -95,4 +104,8 @@ fn ours(config: &mut Config, reset: ResetMode) {
         .memory_guard_size(0)
         .max_wasm_stack(limits.stack_bytes_max)
         .async_stack_size(limits.stack_bytes_max + (1 << 20));
+    if let Some(setting) = varied {
+        setting.make(config, &mut pool);
+    }
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
 }

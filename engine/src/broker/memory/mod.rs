@@ -16,13 +16,12 @@ pub(crate) mod transport;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub(crate) use self::inbox::Outlet;
 use self::inbox::{Inbox, inbox};
 use self::requests::Requests;
-use self::routes::{Listener, Routes};
+use self::routes::{Listener, Present, Routes};
 use self::subscription::{Overflow, Queue, Subscription};
 use crate::admission::{Bound, Load};
 use crate::config::{Spread, tighten, warn_unknown};
@@ -128,7 +127,7 @@ pub(crate) struct HandlerStart {
 
 /// The broker, shared by all threads.
 pub(crate) struct Memory {
-    routes: ArcSwap<Routes>,
+    routes: Present,
     control: Mutex<Control>,
     /// Goes up with every change of a handler's limits: each shard compares it with the last one it saw.
     generation: AtomicU64,
@@ -191,7 +190,7 @@ impl Memory {
             next_subscription: 0,
         };
         let broker = Self {
-            routes: ArcSwap::from_pointee(control.routes()),
+            routes: Present::new(control.routes()),
             control: Mutex::new(control),
             generation: AtomicU64::new(0),
             shards: shards.into(),
@@ -233,7 +232,7 @@ impl Memory {
         control
             .subscriptions
             .push((pattern.to_owned(), Arc::clone(&queue)));
-        self.routes.store(Arc::new(control.routes()));
+        self.routes.replace(control.routes());
         Ok(Subscription::new(queue, receiver, Arc::clone(self)))
     }
 
@@ -241,7 +240,7 @@ impl Memory {
     pub(crate) fn unsubscribe(&self, id: u64) {
         let mut control = self.control.lock();
         control.subscriptions.retain(|(_, queue)| queue.id != id);
-        self.routes.store(Arc::new(control.routes()));
+        self.routes.replace(control.routes());
     }
 
     /// Applies a guest's update of its handler to all shards: its subjects at once, its limits at each shard's next turn.
@@ -262,7 +261,7 @@ impl Memory {
         }
         handler.channels = update.channels;
         tracing::info!(handler = handler.name, channels = ?handler.channels, "configuration updated");
-        self.routes.store(Arc::new(control.routes()));
+        self.routes.replace(control.routes());
         self.generation.fetch_add(1, Ordering::Release);
         drop(control);
         self.shards.iter().for_each(|shard| shard.unpark.unpark());

@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use super::subscription::Queue;
 use crate::message::HandlerId;
@@ -19,24 +20,64 @@ pub(crate) struct Route {
     pub(crate) subscriptions: Vec<Arc<Queue>>,
 }
 
+/// Numbers the tables of this process: one thread may publish to several engines.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// The present table, and its number, by which a thread sees cheaply that it is still the one that it knows.
+#[derive(Debug)]
+pub(crate) struct Present {
+    table: ArcSwap<Routes>,
+    number: AtomicU64,
+}
+
+impl Present {
+    /// Begins with this table.
+    pub(crate) fn new(table: Routes) -> Self {
+        let present = Self {
+            table: ArcSwap::from_pointee(table),
+            number: AtomicU64::default(),
+        };
+        present.count();
+        present
+    }
+
+    /// Replaces the table. Whoever changes it holds a lock meanwhile.
+    pub(crate) fn replace(&self, table: Routes) {
+        self.table.store(Arc::new(table));
+        self.count();
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> Guard<Arc<Routes>> {
+        self.table.load()
+    }
+
+    /// Gives the table a number of its own, from 1 on. Who sees the number sees the table too.
+    fn count(&self) {
+        let number = TABLES.fetch_add(1, Ordering::Relaxed) + 1;
+        self.number.store(number, Ordering::Release);
+    }
+}
+
 /// The route that was found last: guests mostly send to one subject. Good for the table that it was found in.
 #[derive(Debug, Default)]
 pub(crate) struct LastRoute {
-    table: Option<Arc<Routes>>,
+    /// The table's number; 0 before there is any.
+    table: u64,
     subject: String,
     route: Route,
 }
 
 impl LastRoute {
     /// Who a checked subject goes to by the present table.
-    pub(crate) fn find(&mut self, routes: &ArcSwap<Routes>, subject: &str) -> &Route {
-        let table = routes.load();
-        let same_table = matches!(&self.table, Some(known) if Arc::ptr_eq(known, &table));
-        if !same_table || self.subject != subject {
+    pub(crate) fn find(&mut self, routes: &Present, subject: &str) -> &Route {
+        let table = routes.number.load(Ordering::Acquire);
+        if self.table != table || self.subject != subject {
+            // A table that has come since is found here already, and its number the next time.
             *self = Self {
                 subject: subject.to_owned(),
-                route: table.find(subject),
-                table: Some(Arc::clone(&table)),
+                route: routes.table().find(subject),
+                table,
             };
         }
         &self.route
@@ -158,6 +199,25 @@ mod tests {
             .cloned()
             .zip((0..).map(|i| Listener::Handler(HandlerId(i))));
         Routes::new(listeners)
+    }
+
+    #[test]
+    fn the_last_route_is_that_of_the_present_table_and_of_its_engine() {
+        let table =
+            |patterns: &[&str]| routes(&patterns.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        let (one, other) = (
+            Present::new(table(&["a"])),
+            Present::new(table(&["b", "a"])),
+        );
+        let mut last = LastRoute::default();
+        for _ in 0..2 {
+            assert_eq!(last.find(&one, "a").handlers, [HandlerId(0)]);
+            assert_eq!(last.find(&other, "a").handlers, [HandlerId(1)]);
+            assert_eq!(last.find(&other, "b").handlers, [HandlerId(0)]);
+        }
+        assert_eq!(last.find(&one, "a").handlers, [HandlerId(0)]);
+        one.replace(table(&["b"]));
+        assert!(last.find(&one, "a").handlers.is_empty(), "the old table's");
     }
 
     #[test]

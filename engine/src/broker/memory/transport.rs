@@ -207,7 +207,7 @@ impl MemoryTransport {
 
     /// Hands a message that leaves the process to the subscriptions in it.
     pub(crate) fn tell_subscriptions(&mut self, message: &Message) {
-        if !self.broker.routes.load().has_subscriptions() {
+        if !self.broker.routes.table().has_subscriptions() {
             return;
         }
         let route = self.last.find(&self.broker.routes, message.subject());

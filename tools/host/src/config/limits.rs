@@ -200,6 +200,9 @@ limits! {
         fiber_stay_first: Time => fiber_stay_first,
         /// Longest such stay [default: 60s]
         fiber_stay_max: Time => fiber_stay_max,
+        /// How long a shard that has nothing to do looks for messages before it rests; it takes its whole core meanwhile
+        /// [default: 0s]
+        idle_spin: Time => idle_spin,
         /// Messages in a shard's inbox, published in process and not yet taken; at it publishers are refused [default: 16384]
         inbox_messages_max: Count => inbox_messages_max,
         /// Messages waiting in one subscription [default: 4096]

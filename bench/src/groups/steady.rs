@@ -1,4 +1,4 @@
-//! The way of one message through an idle engine, and of many at a steady rate: from when it should have been published to its settlement.
+//! The way of messages through an engine at a steady rate: from when they should have been published to their settlement.
 //!
 //! The latencies are the engine's own, which count from the time that a message carries: here the time at which it was to be published,
 //! so that a publisher or an engine that stalls is not hidden.
@@ -17,9 +17,6 @@ use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 use crate::notes::{note, spread};
 
 const ROUNDS: usize = 3;
-/// Messages to an idle engine, and how long it rests between two.
-const IDLE_MESSAGES: u64 = 2_000;
-const IDLE_REST: Duration = Duration::from_micros(200);
 /// Messages that tell what the engine can do, published as fast as it takes them.
 const FLOOD_MESSAGES: u64 = 150_000;
 /// How long a steady rate is kept.
@@ -28,41 +25,11 @@ const STEADY: Duration = Duration::from_millis(700);
 const LEVELS: [u32; 3] = [10, 50, 80];
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One message at a time, with ready instances and without.
-///
-/// # Errors
-/// A message was lost, or a call failed.
-pub fn idle() -> Result<()> {
-    for (ready, name) in [(2, "from the pond"), (0, "without the pond")] {
-        let mut p50 = Vec::new();
-        for _ in 0..ROUNDS {
-            let engine = start(ready)?;
-            go(Place::Publisher)?;
-            for _ in 0..IDLE_MESSAGES {
-                publish(&engine, clock::now())?;
-                while engine.stats().in_flight > 0 {
-                    std::hint::spin_loop();
-                }
-                std::thread::park_timeout(IDLE_REST);
-            }
-            let stats = settled(&engine, IDLE_MESSAGES)?;
-            p50.push(micros(stats.latency.quantile(0.5)));
-        }
-        note(
-            "dispatch hop",
-            format!("echo, idle shard, {name}: p50"),
-            "µs, publish to settled",
-            p50,
-        );
-    }
-    Ok(())
-}
-
 /// At a tenth, half and four fifths of what the engine can do.
 ///
 /// # Errors
-/// As [`idle`].
-pub fn steady() -> Result<()> {
+/// A message was lost, or a call failed.
+pub fn measure() -> Result<()> {
     let capacity = (0..ROUNDS)
         .map(|_| capacity())
         .collect::<Result<Vec<_>>>()?;
