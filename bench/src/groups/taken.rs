@@ -113,7 +113,10 @@ fn settled(idle: Idle, ready: usize) -> Result<Stats> {
     go(Place::Publisher)?;
     for _ in 0..MESSAGES {
         publish(&engine)?;
-        Idle::Looks.pass(REST * 2);
+        while engine.stats().in_flight > 0 {
+            std::hint::spin_loop();
+        }
+        Idle::Looks.pass(REST);
     }
     engine.drain(PATIENCE)?;
     let stats = engine.stats();
