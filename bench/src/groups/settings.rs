@@ -14,7 +14,7 @@ use crate::raw::{Allocator, RawLoop, Setting};
 use crate::reset;
 
 const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_millis(40);
+const ROUND: Duration = Duration::from_millis(120);
 /// What is called, and with how many messages.
 const CASES: [(Guest, usize); 3] = [(Guest::Echo, 1), (Guest::Echo, 64), (Guest::BatchEcho, 256)];
 
