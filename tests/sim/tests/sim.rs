@@ -52,6 +52,21 @@ fn stragglers_in_every_read_buffer_keep_few_of_them() {
 }
 
 #[test]
+fn short_calls_share_a_move_and_calls_of_twenty_microseconds_have_one_each() {
+    // The last turn finds nothing to do, and looks whether anything has come.
+    let cases = [
+        (5_000, 25 + 1),
+        (19_999, 50 + 1),
+        (20_000, 100 + 1),
+        (1_000_000, 100 + 1),
+    ];
+    for (call_ns, moves) in cases {
+        let found = millpond_sim::goals::moves(100, call_ns);
+        assert_eq!(found, (moves, moves), "calls of {call_ns} ns");
+    }
+}
+
+#[test]
 fn the_goals_are_met() {
     let mut printed = Vec::new();
     let met = millpond_sim::goals::print(7, &mut printed).unwrap();

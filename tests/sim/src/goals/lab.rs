@@ -97,6 +97,9 @@ pub(crate) struct Result {
     pub(crate) gave_up: bool,
     /// Most messages that the shard held for a call.
     pub(crate) waiting_peak: usize,
+    /// Times that it took messages in, and that it handed out what was done.
+    pub(crate) received: usize,
+    pub(crate) flushed: usize,
 }
 
 impl Result {
@@ -340,6 +343,7 @@ impl Transport for LabTransport<'_> {
             });
         }
         let world = &mut *self.world.borrow_mut();
+        world.result.received += 1;
         while taken < max {
             let Some(a) = world
                 .plan
@@ -427,7 +431,9 @@ impl Transport for LabTransport<'_> {
         *bytes -= message.bytes();
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) {
+        self.world.borrow_mut().result.flushed += 1;
+    }
 
     fn shared_bytes(&self) -> u64 {
         0
@@ -464,6 +470,8 @@ fn world(plan: Plan<'_>) -> Shared<'_> {
             end_ns: 0,
             gave_up: false,
             waiting_peak: 0,
+            received: 0,
+            flushed: 0,
         },
         budgets: budgets.collect(),
         in_flight: vec![(0, 0); count],

@@ -13,6 +13,8 @@ mod table;
 
 use std::io::{self, Write};
 
+use crate::limits::HandlerLimits;
+
 /// Measures every goal with this seed and prints the tables. Whether all goals are met.
 ///
 /// # Errors
@@ -43,4 +45,34 @@ fn line(row: &rows::Row) -> table::Line<'_> {
         let fixed = fixed.join().expect("a search does not panic");
         table::Line { row, ours, fixed }
     })
+}
+
+/// How often a shard with this many messages, which come at once and are called one by one, takes messages in and hands results out:
+/// both, until all is settled. Calls take so many nanoseconds.
+///
+/// # Panics
+/// If not every message is handled in a call of its own.
+#[must_use]
+pub fn moves(messages: usize, call_ns: u64) -> (usize, usize) {
+    let arrival = |_| rows::Arrival {
+        at_ns: 0,
+        handler: 0,
+        bytes: 100,
+    };
+    let trace: Vec<_> = (0..messages).map(arrival).collect();
+    let limits = HandlerLimits {
+        batch_messages_max: 1,
+        ..HandlerLimits::default()
+    };
+    let result = lab::run(lab::Plan {
+        limits: vec![limits],
+        droppable: false,
+        letters: false,
+        trace: &trace,
+        fate: &|_, _, _, _, _| lab::Fate::Done(call_ns),
+        give_up: false,
+    });
+    let tally = &result.handlers[0];
+    assert_eq!((tally.latencies.len(), tally.calls), (messages, messages));
+    (result.received, result.flushed)
 }
