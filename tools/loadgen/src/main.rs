@@ -5,7 +5,6 @@ mod clock;
 mod control;
 mod core;
 mod embedded;
-mod exit;
 mod nats;
 mod plan;
 mod report;
@@ -15,6 +14,7 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser;
+use millpond_exit as exit;
 
 use crate::args::{Arguments, Command, LoadArguments, SinkArguments};
 use crate::exit::{Exit, Failed};
@@ -26,12 +26,14 @@ use crate::plan::Plan;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    exit::end(match Arguments::parse().command {
+    let done = match Arguments::parse().command {
         Command::Publish(arguments) => load(Plan::publish(&arguments), &arguments.load),
         Command::Request(arguments) => load(Plan::request(&arguments), &arguments.load),
         Command::Stream(arguments) => load(Plan::stream(&arguments), &arguments.load),
         Command::Sink(arguments) => sink(&arguments),
-    })
+    };
+    // What can be done about an error, it says itself.
+    exit::end(done, |_| None)
 }
 
 /// Runs a plan and writes its reports.
