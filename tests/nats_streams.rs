@@ -65,6 +65,17 @@ pub(crate) fn stopped(engine: &Engine) -> HandlerStats {
     engine.stats().handlers.remove(0)
 }
 
+/// Waits until so many messages have come, since a server tells of what it stores before its consumers count it as pending.
+pub(crate) fn received(engine: &Engine, count: usize) {
+    for _ in 0..LOOKS_MAX {
+        if engine.stats().received() >= count as u64 {
+            return;
+        }
+        std::thread::park_timeout(LOOK);
+    }
+    panic!("of {count} messages not all came\n{:?}", engine.stats());
+}
+
 /// Waits until the consumer has delivered all, and all is acked.
 pub(crate) fn consumed(client: &Client, engine: &Engine) {
     let mut info = Value::Null;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{CONTRACTS, attempted_twice, kept};
 use crate::harness::start;
-use crate::nats_streams::{consumed, on, payloads, store, with_input};
+use crate::nats_streams::{consumed, on, payloads, received, store, with_input};
 
 /// What an example is given, and what is stored of it then: each text once.
 struct Row {
@@ -97,6 +97,7 @@ fn each_example_handles_what_a_stream_has() {
         let handler = attempted_twice(example).nats(source);
         let engine = start(kept(on(&server.url(), handler)));
         store(&client, given.len(), |n| given[n].to_owned());
+        received(&engine, given.len());
         consumed(&client, &engine);
         let stats = engine.stats().handlers.remove(0);
         let found = payloads(&client, "OUT").into_iter();
