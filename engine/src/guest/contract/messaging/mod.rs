@@ -3,6 +3,7 @@
 mod imports;
 mod lower;
 mod revision;
+mod store;
 mod types;
 
 use wasmtime::Store;

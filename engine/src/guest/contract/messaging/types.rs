@@ -46,8 +46,8 @@ impl From<Format> for FormatSpec {
     }
 }
 
-/// A message as it is lowered: everything borrowed.
-#[derive(Clone, Copy, ComponentType, Lower)]
+/// A message as it is lowered: everything borrowed. How it is lowered is in `store.rs`.
+#[derive(Clone, Copy, ComponentType)]
 #[component(record)]
 pub(super) struct WitMessage<'a> {
     pub(super) data: &'a [u8],
