@@ -204,8 +204,7 @@ impl Batcher {
         }
     }
 
-    /// Adds a pack, which is split only by the bounds of calls. Where order is kept, or what waits may be shed, its messages are added
-    /// one by one instead.
+    /// Adds a pack, which is split only by the bounds of calls. Where order is kept its messages are added one by one instead.
     pub(crate) fn push_pack(&mut self, pack: Pack) {
         debug_assert!(self.order.is_none(), "a subject's order is kept by message");
         self.packed += pack.len();
@@ -455,8 +454,8 @@ impl Batcher {
     /// "Fail at Scale", 2015), without CoDel's slow start: our sources don't slow down for a drop.
     pub(crate) fn shed(&mut self, now: Instant, mut shed: impl FnMut(Message)) {
         let patience = self.cost.patience(self.bound.budget);
-        let arrived = self.fresh.front().map(|m| m.arrived_or(now));
-        let waited = |m: &Message| now.saturating_duration_since(m.arrived_or(now));
+        let arrived = self.oldest(now).map(|(arrived, _)| arrived);
+        let late = |arrived| now.saturating_duration_since(arrived) > patience;
         match arrived.map(|arrived| (arrived, now.saturating_duration_since(arrived))) {
             Some((arrived, oldest)) if oldest > patience => {
                 // Asked lately, or not since the oldest came: calls may be longer than the budget.
@@ -472,9 +471,16 @@ impl Batcher {
         if !self.stands(now) {
             return;
         }
-        while let Some(message) = self.fresh.pop_front_if(|m| waited(m) > patience) {
-            self.took_fresh(1);
+        let fresh = &mut self.fresh;
+        while let Some(message) = fresh.pop_front_if(|m| late(m.arrived_or(now))) {
+            self.detached = self.detached.saturating_sub(1);
+            self.aged = self.aged.saturating_sub(1);
             shed(message);
+        }
+        let packs = &mut self.packs;
+        while let Some(pack) = packs.pop_front_if(|p| late(p.arrived.unwrap_or(now))) {
+            self.packed -= pack.len();
+            pack.messages().for_each(&mut shed);
         }
     }
 

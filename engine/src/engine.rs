@@ -101,7 +101,8 @@ impl Engine {
         let limits: Vec<HandlerLimits> = starts.iter().map(|s| s.limits.clone()).collect();
         let seed = config.seed.unwrap_or_else(any_seed);
         let nats = config.nats.as_ref();
-        let nats = nats.map(|nats| Nats::start(nats, &config, &limits, any_seed()));
+        let packs = takes_packs(&config, &guests);
+        let nats = nats.map(|nats| Nats::start(nats, &config, &limits, packs, any_seed()));
         let nats = nats.transpose()?;
         let (broker, inboxes) = Memory::new(
             starts,
@@ -431,6 +432,7 @@ fn any_seed() -> u64 {
 /// What a shard is told of its handlers.
 fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> Vec<Setup> {
     let handlers = config.handlers.iter().zip(limits).zip(0..);
+    let packs = takes_packs(config, guests);
     let setup = |((handler, limits), id): ((&HandlerConfig, &HandlerLimits), u32)| Setup {
         name: handler.name.clone(),
         component: guests.digest(HandlerId(id)).to_owned(),
@@ -438,10 +440,20 @@ fn setups(config: &EngineConfig, guests: &Guests, limits: &[HandlerLimits]) -> V
         budget_of_owner: handler.limits.latency_budget,
         dead_letter: handler.dead_letter.clone(),
         droppable: handler.droppable || matches!(handler.nats, Some(NatsSource::Core { .. })),
-        // What goes to a server is settled by message.
-        packs: guests.contract(HandlerId(id)) == Contract::Batch010 && config.nats.is_none(),
+        packs: packs[id as usize],
     };
     handlers.map(setup).collect()
+}
+
+/// Whether packs go into the calls of each handler as they are. The order of a subject is a matter of each message, and a stream is told of
+/// each of its messages.
+fn takes_packs(config: &EngineConfig, guests: &Guests) -> Vec<bool> {
+    let takes = |(handler, id): (&HandlerConfig, u32)| {
+        guests.contract(HandlerId(id)) == Contract::Batch010
+            && config.spread == Spread::Any
+            && !matches!(handler.nats, Some(NatsSource::Stream(_)))
+    };
+    config.handlers.iter().zip(0..).map(takes).collect()
 }
 
 /// Starts what ends calls and requests at their time.

@@ -96,8 +96,7 @@ impl Handler {
                 rules.fiber_stay_max,
             ),
             droppable: setup.droppable,
-            // The order of a subject, and what is shed, are matters of each message.
-            packs: setup.packs && !rules.ordered && !setup.droppable,
+            packs: setup.packs,
             paused: false,
             unconfirmed: 0,
             unsent_lines: Sparse::default(),

@@ -109,6 +109,37 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Appends the four parts, which lie so in `frame`, one behind the other; how long each is. Inlined, so that the lengths stay in registers:
+    /// they would be written by fours and read by sixteens, which waits for the writes.
+    #[inline(always)]
+    #[allow(dead_code, reason = "the simulator lays none out")]
+    pub(crate) fn write_parts(&self, frame: &[u8], into: &mut Vec<u8>) -> [u32; 4] {
+        let Self {
+            subject,
+            reply_to,
+            headers,
+            payload,
+            ..
+        } = *self;
+        let mut end = subject.start + subject.len;
+        let mut adjoining = true;
+        for span in [reply_to, headers, payload] {
+            adjoining &= span.len == 0 || span.start == end;
+            end += span.len;
+        }
+        match adjoining {
+            true => into.extend_from_slice(&frame[subject.start as usize..end as usize]),
+            false => {
+                for span in [subject, reply_to, headers, payload] {
+                    into.extend_from_slice(span.of(frame));
+                }
+            }
+        }
+        [subject.len, reply_to.len, headers.len, payload.len]
+    }
+}
+
 /// Where a message came from, and so who is told how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(dead_code, reason = "the simulator has messages of one origin")]
@@ -227,28 +258,24 @@ impl Message {
 
     /// Appends subject, reply subject, headers and payload, one behind the other; how long each is. What a stream's reply subject
     /// is for, nobody else is told. In most frames they lie so already: then it is one copy.
+    #[inline(always)]
     pub(crate) fn write_parts(&self, into: &mut Vec<u8>) -> [u32; 4] {
-        let layout = &self.layout;
-        let reply_to = match self.via {
-            Via::Stream | Via::Acked => Span::default(),
-            Via::Process | Via::Core => layout.reply_to,
-        };
-        let spans = [layout.subject, reply_to, layout.headers, layout.payload];
-        let mut end = layout.subject.start;
-        let adjoining = spans.iter().all(|span| {
-            let adjoins = span.len == 0 || span.start == end;
-            end += span.len;
-            adjoins
-        });
-        match adjoining {
-            true => {
-                into.extend_from_slice(&self.frame[layout.subject.start as usize..end as usize])
+        match self.via {
+            Via::Process | Via::Core => self.layout.write_parts(&self.frame, into),
+            Via::Stream | Via::Acked => {
+                let layout = Layout {
+                    reply_to: Span::default(),
+                    ..self.layout
+                };
+                layout.write_parts(&self.frame, into)
             }
-            false => spans
-                .iter()
-                .for_each(|span| into.extend_from_slice(span.of(&self.frame))),
         }
-        spans.map(|span| span.len)
+    }
+
+    /// Its bytes, and where its parts lie in them.
+    #[cfg(test)]
+    pub(crate) fn raw(&self) -> (&[u8], &Layout) {
+        (&self.frame, &self.layout)
     }
 
     /// Another part of the frame that it was made from, while it is not detached.

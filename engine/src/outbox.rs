@@ -129,11 +129,7 @@ impl Outbox {
     /// What is held, in the order in which the guest made it.
     pub(crate) fn sends(&self) -> impl Iterator<Item = Send<'_>> {
         let frame = &self.frames[..];
-        self.sends.iter().map(move |layout| Send {
-            subject: layout.subject.of(frame),
-            headers: layout.headers.of(frame),
-            payload: layout.payload.of(frame),
-        })
+        self.sends.iter().map(move |layout| Send::of(frame, layout))
     }
 
     /// Starts a send to a checked subject. What is not ended with [`Draft::payload`] leaves no trace.
@@ -158,11 +154,12 @@ impl Outbox {
         }
     }
 
-    /// Holds a send of this input, whose parts lie so in the bytes that [`Outbox::put_frames`] gives it after the last one. Who
-    /// calls it keeps the bound, and the order of inputs.
-    pub(crate) fn hold_for(&mut self, input: u32, layout: Layout) {
+    /// Holds a send of this input, whose parts, of these lengths, lie from `start` on in the bytes that [`Outbox::put_frames`] gives it
+    /// after the last one. Who calls it keeps the bound, and the order of inputs.
+    #[inline(always)]
+    pub(crate) fn hold_for(&mut self, input: u32, start: u32, lens: [u32; 4]) {
         debug_assert!(self.frames.is_empty(), "it holds sends of one kind");
-        self.sends.push(layout);
+        self.sends.push(Layout::adjoining(start, lens));
         let until = self.sends.len() as u32;
         match self.runs.last_mut() {
             Some(run) if run.input == input => run.until = until,
@@ -282,6 +279,12 @@ impl Released<'_> {
         layouts.iter().take_while(same).count()
     }
 
+    /// The next one as it lies there: for who copies it, and then leaves it out.
+    pub(crate) fn peek(&self) -> Option<Send<'_>> {
+        let next = self.layouts.as_slice().first()?;
+        Some(Send::of(&self.frames, next))
+    }
+
     /// Leaves out the next ones, which nobody is to get.
     pub(crate) fn leave_out(&mut self, count: usize) {
         self.layouts.by_ref().take(count).for_each(drop);
@@ -304,10 +307,35 @@ impl Iterator for Released<'_> {
 pub(crate) struct Send<'a> {
     /// Its subject.
     pub(crate) subject: &'a [u8],
+    /// Where its reply goes; empty where nobody waits for one.
+    pub(crate) reply_to: &'a [u8],
     /// Its header lines, each with its line end.
     pub(crate) headers: &'a [u8],
     /// Its payload.
     pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Send<'a> {
+    /// The one whose parts lie so in these bytes.
+    fn of(frame: &'a [u8], layout: &Layout) -> Self {
+        Self {
+            subject: layout.subject.of(frame),
+            reply_to: layout.reply_to.of(frame),
+            headers: layout.headers.of(frame),
+            payload: layout.payload.of(frame),
+        }
+    }
+}
+
+impl<'a> From<&'a Message> for Send<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self {
+            subject: message.raw_subject(),
+            reply_to: message.reply_to().unwrap_or_default().as_bytes(),
+            headers: message.raw_headers(),
+            payload: message.payload(),
+        }
+    }
 }
 
 /// A send under construction: reply subject, then headers, then the payload that ends it.

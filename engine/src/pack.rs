@@ -22,7 +22,8 @@ pub const PACK_BYTES_MAX: usize = 64 << 20;
 /// and attempts, of which a packed message has had none.
 pub(crate) const ROW: usize = 6;
 
-type Row = [u32; ROW];
+/// A message's numbers.
+pub(crate) type Row = [u32; ROW];
 
 /// Why a message can't be added to a pack. The pack is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -83,6 +84,17 @@ impl Pack {
             frame: BytesMut::new(),
             rows: Vec::new(),
         })
+    }
+
+    /// Of messages that lie so in these bytes, one behind the other: what a transport made of what came. Their subjects may differ.
+    pub(crate) fn laid_out(frame: Vec<u8>, rows: Vec<Row>) -> Self {
+        Self {
+            range: 0..rows.len(),
+            frame: frame.into(),
+            rows: rows.into(),
+            first_id: 0,
+            arrived: None,
+        }
     }
 
     /// Messages in it.
@@ -321,11 +333,8 @@ impl PackBuilder {
     #[must_use]
     pub fn build(self) -> Pack {
         Pack {
-            range: 0..self.rows.len(),
             frame: self.frame.freeze(),
-            rows: self.rows.into(),
-            first_id: 0,
-            arrived: None,
+            ..Pack::laid_out(Vec::new(), self.rows)
         }
     }
 }

@@ -45,7 +45,7 @@ fn read(stream: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, Option<std::mem::Discrimin
         let (chunk, mut at) = (Bytes::copy_from_slice(&carried), 0);
         loop {
             match parser.next(&chunk, &mut at) {
-                Ok(Some(op)) => seen.push(shown(&op)),
+                Ok(Some(op)) => seen.push(shown(&op, &chunk)),
                 Ok(None) => break,
                 Err(error) => {
                     assert!(error.to_string().len() < 1_000);
@@ -60,9 +60,9 @@ fn read(stream: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, Option<std::mem::Discrimin
 }
 
 /// An operation as bytes that can be compared.
-fn shown(op: &Op) -> Vec<u8> {
+fn shown(op: &Op, chunk: &Bytes) -> Vec<u8> {
     match op {
-        Op::Message(incoming) => message_shown(incoming),
+        Op::Message(found) => message_shown(&found.clone().incoming(chunk)),
         Op::TooLarge(large) => {
             assert!(large.bytes > LIMITS.header_bytes_max && large.message.payload().is_empty());
             let m = &large.message;
@@ -127,6 +127,7 @@ fn written_again(incoming: &Incoming) {
     else {
         panic!("what was written is no message");
     };
+    let again = again.incoming(&chunk);
     let n = &again.message;
     assert_eq!((at, again.sid), (chunk.len(), incoming.sid));
     assert_eq!((n.subject(), n.reply_to()), (m.subject(), m.reply_to()));

@@ -96,9 +96,22 @@ impl Memory {
     /// Takes room on a shard for as many of a pack's first messages as there is room for, in its inbox as well: how many, and their
     /// load. None if there is room for none, or others took it meanwhile.
     fn admit_of(&self, shard: usize, id: HandlerId, pack: &Pack) -> Option<(usize, Load)> {
-        let port = &self.shards[shard];
         // At least one is tried, so that a full inbox is told from a full handler.
-        let most = pack.len().min(port.inbox.room().max(1));
+        let most = self.shards[shard].inbox.room().max(1);
+        self.admit_part(shard, id, pack, most)
+    }
+
+    /// Takes room for as many of a pack's first messages as there is room for, and for `most` at most: how many, and their load. None
+    /// if there is room for none, or others took it meanwhile.
+    pub(super) fn admit_part(
+        &self,
+        shard: usize,
+        id: HandlerId,
+        pack: &Pack,
+        most: usize,
+    ) -> Option<(usize, Load)> {
+        let port = &self.shards[shard];
+        let most = pack.len().min(most);
         let fitting = |load_now: Load, bound: Bound| {
             let all = load_now.plus(Load::of(pack.len(), pack.bytes()));
             if most == pack.len() && all.within(bound) {

@@ -157,7 +157,7 @@ impl Requests {
     /// Hands a reply to its request. Whether one waited for it.
     pub(crate) fn reply(&self, message: &Message) -> bool {
         // A reply to a request of another process has nothing to be looked for here.
-        if self.open.load(Ordering::Relaxed) == 0 {
+        if !self.any_open() {
             return false;
         }
         let Some(place) = place_of(message.subject()) else {
@@ -173,6 +173,11 @@ impl Requests {
             Some(Waiting::Several(answers)) => answers.push(message.clone()),
             None => false,
         }
+    }
+
+    /// Whether any request waits.
+    pub(crate) fn any_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a request waits for a reply on this subject.

@@ -137,6 +137,21 @@ impl MemoryTransport {
         }
     }
 
+    /// Numbers the messages of a pack that has come.
+    fn number(&mut self, pack: &mut Pack, now: Instant) {
+        pack.first_id = self.next_id;
+        pack.arrived.get_or_insert(now);
+        self.next_id += pack.len() as u64;
+    }
+
+    /// Takes room for the messages of a pack that has come from elsewhere, and numbers them: what there is no room for is left in `pack`.
+    pub(crate) fn admit_pack(&mut self, id: HandlerId, pack: &mut Pack, now: Instant) -> Pack {
+        let admitted = self.broker.admit_part(self.shard, id, pack, pack.len());
+        let mut first = pack.split_to(admitted.map_or(0, |(count, _)| count));
+        self.number(&mut first, now);
+        first
+    }
+
     /// Takes room for a message that has come from elsewhere, if there is any.
     #[inline]
     pub(crate) fn admit(&self, id: HandlerId, message: &Message) -> bool {
@@ -203,6 +218,11 @@ impl MemoryTransport {
     /// Whether a request of this process waits for its reply on this subject.
     pub(crate) fn is_asked_on(&self, subject: &str) -> bool {
         self.broker.requests.is_open(subject)
+    }
+
+    /// Whether anybody in this process may hear what leaves it: a subscription, or a request that waits.
+    pub(crate) fn hears_what_leaves(&self) -> bool {
+        self.broker.requests.any_open() || self.broker.routes.table().has_subscriptions()
     }
 
     /// Hands a message that leaves the process to the subscriptions in it.
@@ -348,9 +368,7 @@ impl Transport for MemoryTransport {
         while taken < max
             && let Some((id, mut pack)) = self.inbox.next_pack()
         {
-            pack.first_id = self.next_id;
-            pack.arrived.get_or_insert(now);
-            self.next_id += pack.len() as u64;
+            self.number(&mut pack, now);
             self.shared_bytes += pack.bytes() as u64;
             taken += pack.len();
             take(id, pack);

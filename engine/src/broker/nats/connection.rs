@@ -9,6 +9,7 @@ mod make;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 #[cfg(test)]
 use mio::event::Event;
 
@@ -25,7 +26,7 @@ use super::settings::{ConnectionConfig, ConnectionError, ConnectionFault};
 use super::socket::{Got, Socket};
 use super::url::ServerUrl;
 use super::wire::info::ServerInfo;
-use super::wire::parse::{Incoming, Op, TooLarge};
+use super::wire::parse::{Found, Op, TooLarge};
 use super::wire::write::Writer;
 
 /// Changes that wait to be taken. Default 64: more than a turn has. At it nothing more is read until they are taken.
@@ -145,13 +146,14 @@ impl Connection {
         (self.readable, self.thorough) = (true, true);
     }
 
-    /// Makes the connection, keeps it, and hands over the messages that have come: about `bytes_max` bytes of them.
+    /// Makes the connection, keeps it, and hands over the messages that have come, with what they lie in: about `bytes_max` bytes of
+    /// them.
     #[inline]
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         bytes_max: usize,
-        mut take: impl FnMut(Incoming),
+        mut take: impl FnMut(Found, &Bytes),
     ) {
         let read = self.take_in(now, bytes_max, &mut take);
         let driven = read.and_then(|()| self.drive(now));
@@ -287,7 +289,7 @@ impl Connection {
         &mut self,
         now: Instant,
         bytes_max: usize,
-        take: &mut impl FnMut(Incoming),
+        take: &mut impl FnMut(Found, &Bytes),
     ) -> Result<(), ConnectionFault> {
         let Phase::Live(live) = &mut self.phase else {
             return Ok(());
@@ -296,7 +298,7 @@ impl Connection {
         loop {
             while self.base.changes.len() < CHANGES_MAX {
                 match self.intake.next()? {
-                    Some(Op::Message(message)) => take(message),
+                    Some(Op::Message(found)) => take(found, self.intake.chunk()),
                     Some(op) => live.control(op, &mut self.base, now)?,
                     None => break,
                 }
@@ -512,7 +514,7 @@ mod tests {
         let now = rig.now();
         let unsent = loop {
             rig.connection.wake();
-            rig.connection.receive(now, 1 << 10, |_| {});
+            rig.connection.receive(now, 1 << 10, |_, _| {});
             match rig.connection.state_changes() {
                 Some(Change::Lost { unsent_bytes, .. }) => break unsent_bytes,
                 Some(_) => {}

@@ -101,6 +101,11 @@ impl Intake {
         next
     }
 
+    /// What operations are being taken from: a message lies in it until the next one is taken.
+    pub(crate) fn chunk(&self) -> &Bytes {
+        &self.chunk
+    }
+
     /// Whether operations may be left to be taken.
     pub(crate) fn is_taken(&self) -> bool {
         self.at == self.chunk.len()
@@ -175,7 +180,7 @@ mod tests {
         let mut taken = Vec::new();
         while let Some(op) = intake.next().expect("a good stream") {
             match op {
-                Op::Message(incoming) => taken.push(incoming.message),
+                Op::Message(found) => taken.push(found.incoming(intake.chunk()).message),
                 other => panic!("{other:?}"),
             }
         }

@@ -18,6 +18,7 @@ mod greeting;
 mod intake;
 mod js;
 mod live;
+mod packing;
 mod pulls;
 mod refusal;
 mod release;

@@ -55,6 +55,8 @@ pub(crate) struct Nats {
     /// Where streams are looked up anew, if any handler takes from one.
     api: Option<Api>,
     limits: Vec<HandlerLimits>,
+    /// Whether packs go into a handler's calls.
+    packs: Vec<bool>,
     shards: Vec<Shared>,
     /// What this engine's reply subjects begin with.
     inbox: String,
@@ -134,6 +136,7 @@ impl Nats {
         nats: &NatsConfig,
         config: &EngineConfig,
         limits: &[HandlerLimits],
+        packs: Vec<bool>,
         seed: u64,
     ) -> Result<Self, StartError> {
         let tls = Tls::load(&nats.tls).map_err(|why| NatsError::Refused(why.to_string()))?;
@@ -168,6 +171,7 @@ impl Nats {
             api,
             connection: Arc::new(connection),
             limits: limits.to_vec(),
+            packs,
             shards: (0..config.shards).map(|_| Shared::default()).collect(),
             inbox: format!("_INBOX.millpond-{seed:016x}"),
             ready_wait_max: nats.ready_wait_max,
@@ -243,6 +247,7 @@ impl Nats {
                 return Take::Core {
                     here: queue.is_some() || index == 0,
                     queue: queue.clone(),
+                    packs: self.packs[id],
                 };
             }
             Some((NatsSource::Stream(stream), bound)) => (stream, bound),

@@ -11,7 +11,7 @@ use super::js::ack::Counts;
 use super::pulls::Pulls;
 use crate::admission::Room;
 use crate::broker::memory::subscription::Queue;
-use crate::message::{HandlerId, Message};
+use crate::message::HandlerId;
 use crate::patterns::Patterns;
 use crate::subject::matches;
 use crate::time::Instant;
@@ -50,6 +50,8 @@ pub(crate) enum Take {
         queue: Option<String>,
         /// Whether this shard listens.
         here: bool,
+        /// Whether its messages go into its calls as a pack.
+        packs: bool,
     },
     /// From a stream.
     Stream(Box<FromStream>),
@@ -131,11 +133,11 @@ impl Takes {
 
     /// Whether a message comes on an earlier subscription of the same handler too.
     #[inline]
-    pub(crate) fn is_anothers(&self, sid: u64, message: &Message) -> bool {
+    pub(crate) fn is_anothers(&self, sid: u64, subject: &[u8]) -> bool {
         let place = self.places.get(place_of(sid));
         place.filter(|place| place.sid == sid).is_some_and(|place| {
             let mut before = place.crossing.iter();
-            before.any(|p| matches(p, message.subject()))
+            before.any(|p| matches(p, std::str::from_utf8(subject).unwrap_or_default()))
         })
     }
 

@@ -93,7 +93,9 @@ impl Rig {
     pub(crate) fn turn(&mut self) {
         let (now, messages) = (self.now(), &mut self.messages);
         self.connection
-            .receive(now, self.bytes_max, |message| messages.push(message));
+            .receive(now, self.bytes_max, |found, chunk| {
+                messages.push(found.incoming(chunk));
+            });
         while let Some(change) = self.connection.state_changes() {
             self.changes.push(change);
         }

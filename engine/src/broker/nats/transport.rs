@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::atomic::Atomic;
@@ -18,6 +19,7 @@ use super::feeds::{Question, Wish, Wishes};
 use super::js::ack::{self, Delivery};
 use super::js::publish::{BATCH_HEADERS, PublishReply, STORE_HEADERS, Verdict};
 use super::js::pull::PullRequest;
+use super::packing::Packing;
 use super::pulls::Ask;
 use super::renew::Renewal;
 use super::requests::Requests;
@@ -25,7 +27,7 @@ use super::senders::Senders;
 use super::status::{Status, Trouble};
 use super::takes::{FromStream, Subscribed, Take, Takes, Use, to_confirms};
 use super::unacked::Unacked;
-use super::wire::parse::Incoming;
+use super::wire::parse::{Found, Incoming};
 use super::wire::write::{WriteError, Writer};
 use crate::broker::memory::transport::MemoryTransport;
 use crate::broker::nats::control::{Asker, DeliveryLevel};
@@ -34,7 +36,7 @@ use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
-use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outbox::{GuestConfiguration, Outbox, Released, Send};
 use crate::outcome::{Outcome, ShedReason};
 use crate::pack::Pack;
 use crate::seams::{Arrival, Transport, Unfit};
@@ -84,6 +86,8 @@ pub(super) struct Desk {
     pub(super) owed: VecDeque<(HandlerId, Message, Outcome)>,
     /// Messages that are acknowledged on arrival.
     on_arrival: Vec<Message>,
+    /// Messages that came in this turn for handlers whose calls take packs.
+    packing: Packing,
     pub(super) reports: VecDeque<Report>,
     pub(super) status: Arc<Status>,
     pub(super) wishes: Arc<Mutex<Wishes>>,
@@ -166,6 +170,7 @@ impl NatsTransport {
                 unacked: Unacked::default(),
                 owed: VecDeque::new(),
                 on_arrival: Vec::new(),
+                packing: Packing::default(),
                 reports: VecDeque::new(),
                 status: setup.status,
                 wishes: setup.wishes,
@@ -201,7 +206,10 @@ impl NatsTransport {
         }
         let mut lines = Vec::new();
         for (take, id) in desk.handlers.iter().zip(0..) {
-            let Take::Core { queue, here: true } = take else {
+            let Take::Core {
+                queue, here: true, ..
+            } = take
+            else {
                 continue;
             };
             let id = HandlerId(id);
@@ -364,6 +372,20 @@ impl NatsTransport {
         }
     }
 
+    /// Publishes a send that nobody confirms. Inlined, so that its parts stay in registers: they would be written by eights and read by
+    /// sixteens, which waits for the writes.
+    #[inline(always)]
+    fn publish_plain(&mut self, send: Send<'_>, id: SendId) -> Sent {
+        if !self.connection.is_live() || self.desk.no_room {
+            return self.unsent(id);
+        }
+        match self.connection.writer().publish_send(send) {
+            Ok(()) => Sent::Done,
+            Err(WriteError::Full { .. }) => self.unsent(id),
+            Err(fault) => Sent::Refused(fault.to_string()),
+        }
+    }
+
     /// Publishes a send: with a reply subject, and without some headers, where a stream is to confirm it.
     fn publish(
         &mut self,
@@ -372,18 +394,13 @@ impl NatsTransport {
         confirmed: Option<&[&str]>,
         now: Instant,
     ) -> Sent {
+        let Some(dropped) = confirmed else {
+            return self.publish_plain(Send::from(message), id);
+        };
         if !self.connection.is_live() || self.desk.no_room {
             return self.unsent(id);
         }
         let writer = self.connection.writer();
-        let Some(dropped) = confirmed else {
-            let written = writer.publish(message.raw_subject(), message.reply_to(), message);
-            return match written {
-                Ok(()) => Sent::Done,
-                Err(WriteError::Full { .. }) => self.unsent(id),
-                Err(fault) => Sent::Refused(fault.to_string()),
-            };
-        };
         let Some(reply) = self.desk.confirms.open(id, now) else {
             return self.unsent(id);
         };
@@ -468,19 +485,28 @@ impl Desk {
     #[inline]
     fn take(
         &mut self,
-        incoming: Incoming,
+        found: Found,
+        chunk: &Bytes,
         now: Instant,
         process: &mut MemoryTransport,
         take: &mut impl FnMut(Arrival),
     ) {
-        match self.takes.use_of(incoming.sid) {
-            Some(&Use::Core(_)) if self.takes.is_anothers(incoming.sid, &incoming.message) => {}
-            Some(&Use::Core(id)) => self.core(id, incoming.message, now, process, take),
-            Some(&Use::Pulls(id)) => self.pulled(id, incoming, now, process, take),
-            Some(Use::Confirms) => self.confirmed(&incoming),
-            Some(Use::Requests) => self.requests.answered(incoming),
+        match self.takes.use_of(found.sid) {
+            Some(&Use::Core(id)) => {
+                let (frame, layout) = found.parts(chunk);
+                if self.takes.is_anothers(found.sid, layout.subject.of(frame)) {
+                    return;
+                }
+                if let Take::Core { packs: true, .. } = self.handlers[id.index()] {
+                    return self.packing.add(id, frame, layout);
+                }
+                self.core(id, found.incoming(chunk).message, now, process, take);
+            }
+            Some(&Use::Pulls(id)) => self.pulled(id, found.incoming(chunk), now, process, take),
+            Some(Use::Confirms) => self.confirmed(&found.incoming(chunk)),
+            Some(Use::Requests) => self.requests.answered(found.incoming(chunk)),
             Some(Use::Feed(feed)) => {
-                let mut message = incoming.message;
+                let mut message = found.incoming(chunk).message;
                 message.detach();
                 feed.push(message);
             }
@@ -507,9 +533,14 @@ impl Desk {
 
     /// Counts a message that is not taken.
     pub(super) fn shed(&self, id: HandlerId, why: ShedReason) {
+        self.shed_many(id, why, 1);
+    }
+
+    /// Counts messages that are not taken.
+    fn shed_many(&self, id: HandlerId, why: ShedReason, count: usize) {
         let metrics = self.metrics.handler(id);
-        metrics.received.add(1);
-        metrics.shed[why as usize].add(1);
+        metrics.received.add(count as u64);
+        metrics.shed[why as usize].add(count as u64);
     }
 
     fn pulled(
@@ -576,8 +607,8 @@ impl Transport for NatsTransport {
             ..
         } = self;
         connection.look();
-        connection.receive(now, READ_BYTES, |incoming| {
-            desk.take(incoming, now, process, &mut take);
+        connection.receive(now, READ_BYTES, |found, chunk| {
+            desk.take(found, chunk, now, process, &mut take);
         });
         while let Some(change) = self.connection.state_changes() {
             self.change(change, now);
@@ -590,8 +621,17 @@ impl Transport for NatsTransport {
         self.acknowledge(now);
     }
 
-    fn receive_packs(&mut self, now: Instant, max: usize, take: impl FnMut(HandlerId, Pack)) {
-        self.process.receive_packs(now, max, take);
+    fn receive_packs(&mut self, now: Instant, max: usize, mut take: impl FnMut(HandlerId, Pack)) {
+        self.process.receive_packs(now, max, &mut take);
+        while let Some((id, mut pack)) = self.desk.packing.next() {
+            let admitted = self.process.admit_pack(id, &mut pack, now);
+            if !admitted.is_empty() {
+                take(id, admitted);
+            }
+            if !pack.is_empty() {
+                self.desk.shed_many(id, ShedReason::Full, pack.len());
+            }
+        }
     }
 
     fn woken(&mut self) {
@@ -626,6 +666,43 @@ impl Transport for NatsTransport {
                 sent
             }
             None => self.publish(&message, id, confirmed.then_some(&BATCH_HEADERS), now),
+        }
+    }
+
+    /// What nobody in this process hears, and no stream confirms, is written as it lies in its call's buffer, without a message made
+    /// of it.
+    fn send_all(
+        &mut self,
+        from: HandlerId,
+        mut sends: Released<'_>,
+        release: u64,
+        now: Instant,
+        mut tell: impl FnMut(u32, Sent),
+    ) {
+        let plain = match &self.desk.handlers[from.index()] {
+            Take::Stream(stream) => stream.level == DeliveryLevel::AtMostOnce,
+            Take::Core { .. } | Take::Process => true,
+        };
+        let plain = plain && !self.process.hears_what_leaves();
+        for index in 0.. {
+            let id = SendId { release, index };
+            let sent = match sends.peek() {
+                None => return,
+                Some(send) if plain => {
+                    self.desk.senders.sent(from, send.subject);
+                    let sent = self.publish_plain(send, id);
+                    sends.leave_out(1);
+                    sent
+                }
+                Some(_) => {
+                    let message = sends.next().expect("it was looked at");
+                    self.send(from, message, id, now)
+                }
+            };
+            match sent {
+                Sent::Done => {}
+                sent => tell(index, sent),
+            }
         }
     }
 
@@ -687,6 +764,13 @@ impl Transport for NatsTransport {
         }
         message.detach();
         self.desk.owed.push_back((handler, message, outcome));
+    }
+
+    fn settle_pack(&mut self, handler: HandlerId, pack: Pack, now: Instant) {
+        if self.desk.draining {
+            self.desk.status.set_drained(false);
+        }
+        self.process.settle_pack(handler, pack, now);
     }
 
     fn flush(&mut self) {

@@ -6,10 +6,12 @@
 //! Nothing that another client can publish ends the connection: a message above the limits is skipped and reported, and a header
 //! block that is none is taken for no headers. What only a broken server can send is a [`WireError`].
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Span};
+use crate::message::{HEADER_BYTES_MAX, Layout, Message, PAYLOAD_BYTES_MAX, Span};
 
 use super::headers::{BLOCK_FRAME_BYTES, Block};
 use super::info::ServerInfo;
@@ -93,7 +95,7 @@ pub(crate) enum Op {
     /// INFO: what the server is; sent first, and again when that changes.
     Info(Box<ServerInfo>),
     /// MSG or HMSG.
-    Message(Incoming),
+    Message(Found),
     /// A message above the limits; what it carried is skipped.
     TooLarge(TooLarge),
     /// PING: a PONG is due.
@@ -104,6 +106,36 @@ pub(crate) enum Op {
     Ok,
     /// `-ERR`: its text, without quotes.
     Err(String),
+}
+
+/// Where a message lies in what was read. It becomes one by [`Found::incoming`]; who only copies its parts needs no count of references.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The subscription's number.
+    pub(crate) sid: u64,
+    /// From its subject to the end of its payload.
+    at: Range<usize>,
+    layout: Layout,
+    status: Option<u16>,
+    description: Span,
+}
+
+impl Found {
+    /// The message: a slice of `chunk`, in which it was found.
+    pub(crate) fn incoming(self, chunk: &Bytes) -> Incoming {
+        Incoming {
+            sid: self.sid,
+            message: Message::from_frame(chunk.slice(self.at), self.layout),
+            status: self.status,
+            description: self.description,
+        }
+    }
+
+    /// Its bytes, and where its parts lie in them.
+    #[inline]
+    pub(crate) fn parts<'a>(&self, chunk: &'a [u8]) -> (&'a [u8], &Layout) {
+        (&chunk[self.at.clone()], &self.layout)
+    }
 }
 
 /// A message for one of the connection's subscriptions.
@@ -274,11 +306,12 @@ impl Parser {
             status = block.status;
             description = span(block.description);
         }
-        let frame = chunk.slice(*at + start..*at + end);
+        let place = *at + start..*at + end;
         *at += end + 2;
-        Ok(Some(Op::Message(Incoming {
+        Ok(Some(Op::Message(Found {
             sid: line.sid,
-            message: Message::from_frame(frame, layout),
+            at: place,
+            layout,
             status,
             description,
         })))
@@ -376,11 +409,11 @@ mod tests {
         Err(String),
     }
 
-    impl From<Op> for Seen {
-        fn from(op: Op) -> Self {
-            match op {
-                Op::Info(info) => Self::Info(info),
-                Op::Message(m) => Self::Message {
+    impl Seen {
+        fn of(op: Op, chunk: &Bytes) -> Self {
+            let message = |found: Found| {
+                let m = found.incoming(chunk);
+                Self::Message {
                     sid: m.sid,
                     subject: m.message.raw_subject().to_vec(),
                     reply_to: m.message.raw_reply_to().to_vec(),
@@ -388,7 +421,11 @@ mod tests {
                     status: m.status,
                     description: m.description().to_owned(),
                     payload: m.message.payload().to_vec(),
-                },
+                }
+            };
+            match op {
+                Op::Info(info) => Self::Info(info),
+                Op::Message(found) => message(found),
                 Op::TooLarge(m) => Self::TooLarge {
                     sid: m.sid,
                     subject: m.message.raw_subject().to_vec(),
@@ -428,7 +465,7 @@ mod tests {
             let (chunk, mut at) = (Bytes::copy_from_slice(&carried), 0);
             loop {
                 match parser.next(&chunk, &mut at) {
-                    Ok(Some(op)) => seen.push(op.into()),
+                    Ok(Some(op)) => seen.push(Seen::of(op, &chunk)),
                     Ok(None) => break,
                     Err(error) => return (seen, Some(error)),
                 }
@@ -535,6 +572,7 @@ mod tests {
         else {
             panic!("no message");
         };
+        let m = m.incoming(&chunk);
         assert_eq!(
             m.message.headers().collect::<Vec<_>>(),
             [("k", "v"), ("k", "w")]
@@ -552,6 +590,7 @@ mod tests {
         let Ok(Some(Op::Message(m))) = parser.next(&chunk, &mut at) else {
             panic!("no message");
         };
+        let m = m.incoming(&chunk);
         assert_eq!(m.message.pinned(), "a.b 1 r 5\r\nhello".len());
         assert_eq!(m.message.payload().as_ptr(), chunk[6 + 15..].as_ptr());
         assert_eq!(at, chunk.len() - 6);

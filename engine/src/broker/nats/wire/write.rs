@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
+use crate::outbox::Send;
 
 use super::headers::BLOCK_FRAME_BYTES;
 use super::info::Connect;
@@ -141,6 +142,22 @@ impl Writer {
         message: &Message,
     ) -> Result<(), WriteError> {
         self.publish_edited(subject, reply, &[], &[], message)
+    }
+
+    /// Publishes what a call sent, as it lies in its outbox.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing is written then.
+    #[inline(always)]
+    pub(crate) fn publish_send(&mut self, send: Send<'_>) -> Result<(), WriteError> {
+        let parts = Parts {
+            extra: &[],
+            dropped: &[],
+            lines: send.headers,
+            payload: send.payload,
+        };
+        let reply = (!send.reply_to.is_empty()).then_some(send.reply_to);
+        self.put(send.subject, reply, &parts)
     }
 
     /// As [`Self::publish`], with headers that come first and in the place of the message's own of the same name (in any case).
