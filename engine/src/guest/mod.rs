@@ -221,7 +221,7 @@ impl ShardGuests {
         let mut done = call::direct(kind, ready, &call.batch, call.outbox, &mut self.packed);
         let at = (self.shell.clock)();
         let overran = kind.bounds.sliced && done.interrupted();
-        self.pond.put_used(done.used);
+        self.pond.put_used(done.used, call.batch.len());
         if overran {
             done.outbox.discard();
             let outbox = done.outbox;
@@ -298,7 +298,9 @@ impl Guest for ShardGuests {
     }
 
     fn tend(&mut self, idle: bool) -> bool {
-        self.pond.drop_used();
+        if idle || self.pond.is_to_drop() {
+            self.pond.drop_used();
+        }
         idle && self.pond.refill(&self.kinds)
     }
 

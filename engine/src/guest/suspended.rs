@@ -186,7 +186,7 @@ impl Calls {
         drop(call.running);
         let (outbox, result) = match end {
             End::Done(done) => {
-                pond.put_used(done.used);
+                pond.put_used(done.used, call.batch.len());
                 (done.outbox, done.result)
             }
             End::Late(late) => {
