@@ -124,7 +124,6 @@ impl Found {
     /// The message: a slice of `chunk`, in which it was found.
     pub(crate) fn incoming(self, chunk: &Bytes) -> Incoming {
         Incoming {
-            #[cfg(test)]
             sid: self.sid,
             message: Message::from_frame(chunk.slice(self.at), self.layout),
             status: self.status,
@@ -143,7 +142,7 @@ impl Found {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     /// The subscription's number.
-    #[cfg(test)]
+    #[allow(dead_code, reason = "tests and fuzz targets compare it")]
     pub(crate) sid: u64,
     /// The message: a slice of the buffer from its subject to the end of its payload.
     pub(crate) message: Message,
