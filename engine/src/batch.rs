@@ -927,6 +927,13 @@ mod tests {
 
     #[test]
     fn what_has_waited_too_long_is_shed_only_where_the_queue_stands() {
+        for packed in [false, true] {
+            shed_where_the_queue_stands(packed);
+        }
+    }
+
+    /// The same of messages that came in packs, two each, and of others.
+    fn shed_where_the_queue_stands(packed: bool) {
         let mut b = Bench::new(bound(10, 1_000), false);
         let start = b.now;
         let shed = |b: &mut Bench, ms: u32| {
@@ -935,26 +942,44 @@ mod tests {
             b.batcher.shed(b.now, |m| shed.push(m.id));
             shed
         };
-        b.push(0, 1);
+        let push = |b: &mut Bench, id| match packed {
+            true => {
+                let pack = pack(b, id, 2);
+                b.batcher.push_pack(pack);
+            }
+            false => {
+                b.push(id, 1);
+                b.push(id + 1, 1);
+            }
+        };
+        push(&mut b, 0);
         assert_eq!(
             shed(&mut b, 9),
             [0; 0],
             "a message that is nearly late begins it"
         );
-        b.push(1, 1);
+        push(&mut b, 2);
         assert_eq!(shed(&mut b, 18), [0; 0], "for less than a budget");
         b.now = start + 18 * MS;
-        b.push(2, 1);
-        assert_eq!(shed(&mut b, 19), [0, 1]);
-        assert_eq!(b.ids(), [2]);
+        push(&mut b, 4);
+        assert_eq!(shed(&mut b, 19), [0, 1, 2, 3]);
+        assert_eq!(b.batcher.len(), 2);
+        let batch = b.next();
+        let ids: Vec<_> = batch.messages.iter().map(|m| m.id).collect();
+        assert_eq!([ids, packed_ids(&batch)].concat(), [4, 5]);
         assert_eq!(shed(&mut b, 20), [0; 0]);
-        b.push(3, 1);
+        push(&mut b, 6);
         assert_eq!(shed(&mut b, 29), [0; 0], "it was empty meanwhile");
-        b.push(4, 1);
-        assert_eq!(shed(&mut b, 60), [3, 4], "over a call of three budgets too");
+        push(&mut b, 8);
+        assert_eq!(
+            shed(&mut b, 60),
+            [6, 7, 8, 9],
+            "over a call of three budgets too"
+        );
         b.now = start + 61 * MS;
-        b.push(5, 1);
+        push(&mut b, 10);
         assert_eq!(shed(&mut b, 80), [0; 0], "the oldest came after that call");
+        assert_eq!(b.batcher.len(), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::guest::ScriptedGuest;
-use crate::message::{Format, Layout, Message, Span};
+use crate::message::{Format, Message};
 use crate::outbox::{GuestConfiguration, Mark, Outbox};
 use crate::outcome::FaultKind;
 use crate::scenario::{OUT_PLAIN, Script};
@@ -200,23 +200,17 @@ fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, made: &Made<'_>
 /// Holds a send as one of the message at this place.
 fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[u8], place: usize) {
     let arena = &mut course.arena;
-    let mut put = |bytes: &[u8]| {
-        let start = arena.len();
-        arena.extend_from_slice(bytes);
-        Span::since(start, arena.len())
-    };
-    let layout = Layout {
-        subject: put(subject.as_bytes()),
-        headers: put(b"Input: yes\r\n"),
-        payload: put(payload),
-        ..Layout::default()
-    };
+    let start = arena.len() as u32;
+    let lens = [subject.as_bytes(), b"", b"Input: yes\r\n", payload].map(|part| {
+        arena.extend_from_slice(part);
+        part.len() as u32
+    });
     let bound = outbox.bound();
     if course.sends as usize >= bound.messages_max || arena.len() > bound.bytes_max {
         outbox.set_overflowed();
         return fails_if_full(course, true);
     }
-    outbox.hold_for(place as u32, layout);
+    outbox.hold_for(place as u32, start, lens);
     course.sends += 1;
 }
 
