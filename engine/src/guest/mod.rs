@@ -327,7 +327,16 @@ fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
         Some(_) => FaultKind::Trap,
         None => FaultKind::Host,
     };
-    Fault::new(kind, format!("{error:#}"))
+    Fault::new(kind, seen(error))
+}
+
+/// What is seen of an error: its cause, then the guest's frames, which may be so long that they are cut off.
+fn seen(error: &wasmtime::Error) -> String {
+    if !error.is::<wasmtime::WasmBacktrace>() {
+        return format!("{error:#}");
+    }
+    let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+    format!("{}: {error}", causes.join(": "))
 }
 
 /// Whether WASI is imported by a loaded component: its instances then get a context.
