@@ -67,6 +67,26 @@ enum Unusable {
 }
 
 impl Cache {
+    /// The folder of this configuration, if it has one. One that is optional and can't be used is none, and that is told.
+    ///
+    /// # Errors
+    /// As of [`Cache::open`].
+    pub(crate) fn of(
+        config: Option<&CacheConfig>,
+        engine: &Engine,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        match Self::open(config, engine) {
+            Err(error) if config.optional => {
+                tracing::warn!("no compiled code is kept, and each start compiles: {error}");
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
     /// The folder, made if it is missing.
     ///
     /// # Errors
@@ -398,8 +418,8 @@ mod tests {
 
     fn open(folder: &Path, engine: &Engine, bytes_max: u64) -> Result<Cache, StartError> {
         let config = CacheConfig {
-            folder: folder.to_owned(),
             bytes_max,
+            ..CacheConfig::folder(folder)
         };
         Cache::open(&config, engine)
     }
@@ -612,6 +632,13 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = open(&file.join("below"), &engine(false), 1).err().unwrap();
         assert!(error.to_string().contains("file/below"), "{error}");
+        let config = |optional| CacheConfig {
+            optional,
+            ..CacheConfig::folder(file.join("below"))
+        };
+        let of = |optional| Cache::of(Some(&config(optional)), &engine(false));
+        assert!(of(false).is_err(), "it was asked for");
+        assert!(of(true).unwrap().is_none());
         let made = folder.path().join("a/b");
         open(&made, &engine(false), 1).unwrap();
         assert_eq!(fs::metadata(made).unwrap().mode() & 0o777, 0o700);

@@ -65,8 +65,7 @@ impl Guests {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, StartError> {
         let reset = runtime::choose_reset(config.reset)?;
         let engine = runtime::engine(config, reset)?;
-        let cache = config.cache.as_ref();
-        let cache = cache.map(|cache| Cache::open(cache, &engine)).transpose()?;
+        let cache = Cache::of(config.cache.as_ref(), &engine)?;
         let load = |handler| Loaded::load(&engine, cache.as_ref(), handler);
         let loaded = config.handlers.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self {
