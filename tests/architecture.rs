@@ -50,6 +50,7 @@ fn the_deciding_parts_are_pure() {
         "cost.rs",
         "handler.rs",
         "letter.rs",
+        "line.rs",
         "message.rs",
         "order.rs",
         "outbox.rs",

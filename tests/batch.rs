@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use millpond::subject::SUBJECT_BYTES_MAX;
 use millpond::{
     Contract, EngineConfig, FaultKind, Grants, HEADER_BYTES_MAX, HandlerConfig, HandlerLimits,
     HandlerStats, Message, Overflow, PAYLOAD_BYTES_MAX,
@@ -443,6 +444,48 @@ fn what_is_as_large_as_a_message_may_be_is_sent_and_one_over_is_not() {
     );
     let (stats, _) = together(|_| {}, false, &[&over]);
     assert_eq!(count(&stats.terminated, FaultKind::Host), 1);
+}
+
+/// What becomes of a message alone with these commands: its fault, and what was sent.
+fn ends(commands: &str) -> (Option<FaultKind>, usize) {
+    let (stats, sent) = together(|l| l.deliveries_max = 1, false, &[commands]);
+    (stats.terminated.first().map(|(kind, _)| *kind), sent.len())
+}
+
+#[test]
+fn subjects_that_a_guest_sends_and_asks_on_at_their_longest_and_one_over() {
+    let [longest, over] = [0, 1].map(|more| "s".repeat(SUBJECT_BYTES_MAX + more));
+    assert_eq!(ends(&format!("send {longest} x")), (None, 1));
+    assert_eq!(
+        ends(&format!("send {over} x")),
+        (Some(FaultKind::Refused), 0)
+    );
+    let asked = asked();
+    let out = asked.engine.subscribe("out", Overflow::Wait).unwrap();
+    asked.tell(&format!("ask out {longest} x"));
+    let got = out.next(LONG).expect("the send arrives");
+    assert_eq!(got.reply_to(), Some(&*longest));
+    assert_eq!(
+        ends(&format!("ask out {over} x")),
+        (Some(FaultKind::Refused), 0)
+    );
+}
+
+#[test]
+fn headers_that_a_guest_sends_at_their_most_and_one_over() {
+    let with_headers = |bytes: usize| {
+        let value = "v".repeat(bytes - "k: \r\n".len());
+        // Its subject is `o`.
+        let arena = format!("ok: {value}\r\n").into_bytes();
+        let numbers: Vec<_> = arena.iter().map(u8::to_string).collect();
+        let all = format!("lists {} {} 0", arena.len(), numbers.join(" "));
+        ends(&format!("{all} 0 0 1 0 {bytes} 0"))
+    };
+    assert_eq!(with_headers(HEADER_BYTES_MAX), (None, 1));
+    assert_eq!(
+        with_headers(HEADER_BYTES_MAX + 1),
+        (Some(FaultKind::Host), 0)
+    );
 }
 
 #[test]

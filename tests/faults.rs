@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use millpond::{FaultKind, Message, Overflow};
+use millpond::{FaultKind, HandlerConfig, Message, Overflow};
+use millpond_tests::guest;
+use millpond_tests::log::{record, warnings_of};
 
-use crate::harness::{Asked, LONG, PROBE, PROBES, blocked, count, limited, once, release, settled};
+use crate::harness::{
+    Asked, LONG, PROBE, PROBES, blocked, config, count, limited, once, release, settled, start,
+};
 
 /// A probe that gives up on its second failure, soon.
 fn quick(probe: &str) -> Asked {
@@ -42,6 +46,59 @@ fn each_fault_is_named_retried_and_given_up_on() {
                 "{probe}: {command}"
             );
         }
+    }
+}
+
+/// The probes of contracts whose guests return text as their error.
+const TEXT_PROBES: [&str; 3] = ["probe-incoming", "probe-wasmcloud", "batch-probe"];
+/// Most bytes of such a text that are kept.
+const DETAIL_BYTES_MAX: usize = 1_024;
+
+/// What is seen of a guest that returns this text: in the log, and in the dead letter. The handler's name is the test's own.
+fn returned(probe: &str, test: &str, text: &str) -> (String, String) {
+    record();
+    let name = format!("{test}-{probe}-{}", text.len());
+    let limits = limited(probe, |l| l.deliveries_max = 1).limits;
+    let handler = HandlerConfig::file(&name, guest(probe)).limits(limits);
+    let engine = start(config([handler.subject("probe").dead_letter("dead")]));
+    let dead = engine.subscribe("dead", Overflow::Wait).unwrap();
+    let message = Message::new("probe", format!("error {text}").as_bytes()).unwrap();
+    assert_eq!(engine.publish(message).unwrap(), 1);
+    let letter = dead.next(LONG).expect("its letter comes");
+    let detail = letter.headers().find(|(key, _)| *key == "Millpond-Detail");
+    let detail = detail.expect("a letter says why").1.to_owned();
+    assert_eq!(settled(&engine).handlers[0].faults, [(FaultKind::Guest, 1)]);
+    let given_up = warnings_of(&name);
+    let [line] = &given_up[..] else {
+        panic!("{given_up:?}");
+    };
+    let fault = line.field("fault").strip_prefix("guest error: ");
+    (fault.expect("it is the guest's").to_owned(), detail)
+}
+
+#[test]
+fn the_text_of_an_error_at_its_length_and_one_over() {
+    for probe in TEXT_PROBES {
+        let full = "x".repeat(DETAIL_BYTES_MAX);
+        let (line, detail) = returned(probe, "length", &full);
+        assert_eq!(line, full, "{probe}");
+        // A letter has less of it.
+        assert!(full.starts_with(&detail) && detail.len() > 256, "{probe}");
+        for over in [1, 1 << 19] {
+            let text = format!("{full}{}", "y".repeat(over));
+            let (line, _) = returned(probe, "length", &text);
+            assert_eq!(line, format!("{full}…"), "{probe}");
+        }
+    }
+}
+
+#[test]
+fn the_text_of_an_error_forged_lines_of_the_log() {
+    for probe in TEXT_PROBES {
+        let text = "it is so\r\n WARN millpond: forged\u{1b}[2J \u{202e}x";
+        let (line, detail) = returned(probe, "forged", text);
+        let escaped = r"it is so\r\n WARN millpond: forged\u{1b}[2J \u{202e}x";
+        assert_eq!((&*line, &*detail), (escaped, escaped), "{probe}");
     }
 }
 
@@ -125,10 +182,7 @@ fn a_guest_in_an_endless_loop_ends_and_the_shard_goes_on() {
 #[test]
 fn a_trap_in_one_handler_leaves_the_other_alone() {
     let echo = crate::harness::handler("echo");
-    let asked = Asked::with(crate::harness::config([
-        limited(PROBE, |l| l.deliveries_max = 1),
-        echo,
-    ]));
+    let asked = Asked::with(config([limited(PROBE, |l| l.deliveries_max = 1), echo]));
     for _ in 0..200 {
         asked.tell("trap");
         let reply = asked

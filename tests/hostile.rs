@@ -366,3 +366,58 @@ fn payload_and_headers_that_a_guest_sends_at_the_limit_and_one_over() {
     let over = sender(0, value_max + 1).config();
     faults(over, FaultKind::Guest, "a header one over the limit");
 }
+
+/// Where a text lies, and how many bytes it has.
+type Text = (u32, u32);
+
+/// A guest that connects to this broker and sends one message with one header, of these texts.
+fn said(broker: Text, channel: Text, key: Text, value: Text) -> Hand {
+    let list = |texts: &[Text]| {
+        let numbers = texts
+            .iter()
+            .map(|(at, bytes)| format!("(i32.const {at}) (i32.const {bytes})"));
+        numbers.collect::<Vec<_>>().join(" ")
+    };
+    let put = |at: u32, number: u32| format!("(i32.store (i32.const {at}) (i32.const {number}))");
+    // At 1136 what is no text; at 2048 a message, whose data is that, and at 2072 its header.
+    let words = [
+        (2048, 1136),
+        (2052, 1),
+        (2056, 5),
+        (2060, 1),
+        (2064, 2072),
+        (2068, 1),
+        (2072, key.0),
+        (2076, key.1),
+        (2080, value.0),
+        (2084, value.1),
+    ];
+    let message: String = words.map(|(at, number)| put(at, number)).concat();
+    Hand {
+        imports: format!("{CONNECT}{SEND}"),
+        handler: format!(
+            "(i32.store8 (i32.const 1136) (i32.const 0xff)) {message}
+            (call $connect {} (i32.const 3072))
+            (call $send (i32.load (i32.const 3076)) {} (i32.const 3080))
+            (i32.const 3080)",
+            list(&[broker]),
+            list(&[channel, (2048, 1)]),
+        ),
+        ..Hand::default()
+    }
+}
+
+#[test]
+fn texts_of_contract_1_that_are_none_end_the_call() {
+    let (none, broker, out, key) = ((1136, 1), (1072, 7), (1104, 3), (1120, 1));
+    let data_is_bytes = called(said(broker, out, key, key).config());
+    assert_eq!((data_is_bytes.sent, &*data_is_bytes.faults), (1, &[][..]));
+    for (what, hand) in [
+        ("a broker's name", said(none, out, key, key)),
+        ("a channel", said(broker, none, key, key)),
+        ("a key", said(broker, out, none, key)),
+        ("a value", said(broker, out, key, none)),
+    ] {
+        faults(hand.config(), FaultKind::Host, what);
+    }
+}

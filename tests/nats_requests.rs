@@ -1,6 +1,8 @@
 //! Contracts 2 and 4 on real servers: from the core and from a stream, and their guests' requests, answered by the reference client.
 
-use millpond::{EngineConfig, HandlerConfig, Message, Overflow};
+use std::time::Duration;
+
+use millpond::{EngineConfig, FaultKind, HandlerConfig, Message, Overflow};
 use millpond_tests::nats::{Client, Post, Proxy, Server, Settings};
 use serde_json::json;
 
@@ -206,6 +208,44 @@ fn the_time_ends_a_request_with_what_has_come() {
         assert_eq!(text(&reports.next_message().payload), report, "{command}");
     }
     settled(&engine);
+}
+
+#[test]
+fn a_request_without_a_time_waits_for_its_replies_until_its_call_ends() {
+    let server = plain();
+    let client = Client::connect(&server.url());
+    let mut questions = client.subscribe("question");
+    let mut reports = client.subscribe("report");
+    client.settle();
+    let commands = [
+        ("request question x - - report", 1, "got:r"),
+        ("request question x - 3 report", 3, "got:r,r,r"),
+    ];
+    let waits = on_core("probe-incoming", |l| l.receive_wait_max = Duration::ZERO);
+    let engine = start(at(&server.url(), [waits]));
+    for (command, replies, report) in commands {
+        client.publish([Post::new("probe", command)]);
+        let inbox = questions.next_message().reply.expect("it is a request");
+        for _ in 0..replies {
+            assert_eq!(engine.stats().calls_suspended, 1, "{command}");
+            client.publish([Post::new(inbox.to_string(), "r")]);
+        }
+        assert_eq!(text(&reports.next_message().payload), report);
+    }
+    settled(&engine);
+    drop(engine);
+
+    let ends = on_core("probe-incoming", |l| {
+        (l.wall_deadline, l.deliveries_max) = (Duration::from_millis(100), 1);
+    });
+    let engine = start(at(&server.url(), [ends]));
+    for (command, replies, _) in commands {
+        client.publish([Post::new("probe", command)]);
+        let inbox = questions.next_message().reply.expect("it is a request");
+        client.publish((1..replies).map(|_| Post::new(inbox.to_string(), "too few")));
+    }
+    let stats = settled(&engine).handlers.remove(0);
+    assert_eq!(stats.terminated, [(FaultKind::Deadline, 2)]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millpond::{
-    Engine, EngineConfig, FaultKind, HandlerConfig, HandlerLimits, HandlerStats, Message, Overflow,
-    Pack, Refusal, Spread,
+    Engine, EngineConfig, FaultKind, Grants, HandlerConfig, HandlerLimits, HandlerStats, Message,
+    Overflow, Pack, Refusal, Spread,
 };
 use millpond_tests::guest;
 use proptest::prelude::*;
@@ -247,6 +247,31 @@ fn a_failing_message_of_a_pack_alone_is_given_up_on() {
         .filter(|n| *n != 40)
         .map(|n| n.to_string().into_bytes());
     assert!(sent.into_iter().eq(expected), "once each");
+}
+
+#[test]
+fn a_reply_subject_of_a_pack_may_be_answered_by_another_of_its_messages() {
+    // As of messages that came one by one: each of a pack answers where the one behind or before it asked.
+    let engine = start(config([
+        probe(|l| l.deliveries_max = 1).grants(Grants::default())
+    ]));
+    let out = ["a", "b"].map(|subject| engine.subscribe(subject, Overflow::Wait).unwrap());
+    let mut builder = Pack::builder("probe").unwrap();
+    for (reply_to, command) in [("a", "send b x"), ("b", "send a y"), ("c", "ask a b z")] {
+        let asked = Message::builder("probe").reply_to(reply_to);
+        let asked = asked.payload(command.as_bytes()).unwrap();
+        builder.push_message(&asked).unwrap();
+    }
+    assert_eq!(engine.publish_pack(&mut builder.build()), Ok(3));
+    assert_eq!(settled(&engine).handlers[0].acked, 3);
+    let got = out.map(|out| {
+        let texts = std::iter::from_fn(|| out.try_next()).map(|m| m.payload().to_vec());
+        texts.collect::<Vec<_>>()
+    });
+    assert_eq!(
+        got,
+        [vec![b"y".to_vec(), b"z".to_vec()], vec![b"x".to_vec()]]
+    );
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Requests of guests in process, of both contracts that have them: answered by another handler and by the embedder, several replies,
 //! the time, nobody there, too many.
 
-use millpond::{Engine, Grants, HandlerConfig, Message, Overflow, Spread, Subscription};
+use std::time::Duration;
+
+use millpond::{Engine, FaultKind, Grants, HandlerConfig, Message, Overflow, Spread, Subscription};
 use millpond_tests::guest;
 
-use crate::harness::{Asked, LONG, config, limited, settled};
+use crate::harness::{Asked, LONG, config, limited, settled, until};
 
 /// The probe of this contract, and how it asks `subject` for one reply within this time.
 type Asker = (&'static str, fn(&str, u32) -> String);
@@ -235,16 +237,50 @@ fn options_say_how_many_replies_and_how_long() {
     asked.end();
 }
 
+/// What a request asks for without a time, and how many replies it waits for.
+const WITHOUT_A_TIME: [(&str, usize); 2] = [
+    ("request silent x - - report", 1),
+    ("request silent x - 3 report", 3),
+];
+
 #[test]
-fn a_request_without_a_time_waits_as_long_as_its_handler_may() {
+fn a_request_without_a_time_ended_when_one_to_receive_would() {
+    let handler = limited("probe-incoming", |l| l.receive_wait_max = Duration::ZERO);
+    let asked = Asked::new(handler.subject("probe"));
+    let silent = asked.engine.subscribe("silent", Overflow::Wait).unwrap();
+    for (command, replies) in WITHOUT_A_TIME {
+        asked.tell(command);
+        let question = question(&silent);
+        let all = ["a", "b", "c"][..replies].iter();
+        for reply in all.clone() {
+            assert_eq!(asked.engine.stats().calls_suspended, 1, "{command}");
+            assert_eq!(answer(&asked.engine, &question, reply), 1);
+        }
+        let all: Vec<_> = all.copied().collect();
+        assert_eq!(asked.report(), format!("got:{}", all.join(",")));
+    }
+    asked.end();
+}
+
+#[test]
+fn a_request_without_a_time_that_gets_too_few_replies_ends_with_its_call() {
     let handler = limited("probe-incoming", |l| {
-        l.receive_wait_max = std::time::Duration::from_millis(20)
+        (l.wall_deadline, l.deliveries_max) = (Duration::from_millis(100), 1);
     });
     let asked = Asked::new(handler.subject("probe"));
-    let _silent = asked.engine.subscribe("silent", Overflow::Wait).unwrap();
-    let report = asked.ask("request silent x - - report");
-    assert_eq!(report, "error:Error::Timeout");
-    asked.end();
+    let silent = asked.engine.subscribe("silent", Overflow::Wait).unwrap();
+    for (command, replies) in WITHOUT_A_TIME {
+        asked.tell(command);
+        let question = question(&silent);
+        for _ in 1..replies {
+            // Not taken any more if the machine is so busy that the call has ended.
+            answer(&asked.engine, &question, "too few");
+        }
+        until("its call ends", || asked.engine.stats().in_flight == 0);
+    }
+    let stats = asked.end();
+    assert_eq!(stats.handlers[0].faults, [(FaultKind::Deadline, 2)]);
+    assert_eq!(stats.handlers[0].terminated, [(FaultKind::Deadline, 2)]);
 }
 
 #[test]

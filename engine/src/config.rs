@@ -245,11 +245,13 @@ impl HandlerConfig {
 /// compiled anew.
 ///
 /// The code in it is run. So the folder and its files must belong to this user or to root, and nobody else may write to them: a
-/// folder of which that is not true is an error at start, a file is left unused.
+/// folder of which that is not true is an error at start, unless it is optional; a file is left unused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
     /// The folder. It is made if it is missing, for this user alone.
     pub folder: PathBuf,
+    /// Whether the engine starts without it, and warns of that, where it can't be used: for a folder that nobody asked for. Default: no.
+    pub optional: bool,
     /// Bytes that its files may have. Default 1 GiB: a Python component has some 60 MiB. Above it, those that were used longest ago
     /// are removed; one that is larger by itself is not kept.
     pub bytes_max: u64,
@@ -260,6 +262,7 @@ impl CacheConfig {
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            optional: false,
             bytes_max: 1 << 30,
         }
     }

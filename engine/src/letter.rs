@@ -98,8 +98,7 @@ pub(crate) fn letter(
         Carries::All | Carries::Payload => DETAIL_CHARS_MAX,
         Carries::Nothing => SHORT_DETAIL_CHARS_MAX,
     };
-    let detail: String = fault.detail.chars().take(chars_max).collect();
-    let detail = detail.replace(|c: char| c.is_control(), " ");
+    let detail = fault.detail.chars().take(chars_max).collect();
     let own = [
         (REASON, fault.kind.name().to_owned()),
         (DETAIL, detail),
@@ -186,7 +185,7 @@ mod tests {
         );
         let expected = [
             (REASON, "trap"),
-            (DETAIL, "unreachable at f"),
+            (DETAIL, r"unreachable\nat f"),
             (ATTEMPTS, "5"),
             (HANDLER, "h"),
             (COMPONENT, "0a"),

@@ -41,6 +41,7 @@ mod guest;
 mod handler;
 mod letter;
 mod limits;
+mod line;
 mod memory;
 mod message;
 mod metrics;

@@ -40,10 +40,11 @@ pub struct HandlerLimits {
     /// How long a call may run, its waits left out. Default 1 s. At it the call ends with the fault `deadline`.
     pub deadline: Duration,
     /// How long a call may take, its waits and the turns of others included. Default 5 s: long enough for a call that shares its
-    /// shard with others to use its whole `deadline`. At it the call ends with the fault `deadline`.
+    /// shard with others to use its whole `deadline`. At it the call ends with the fault `deadline`, and so does a request in it that was
+    /// given no time.
     pub wall_deadline: Duration,
-    /// How long `subscribe-receive` waits, which has no time of its own, and a request that is given none. Default 500 ms. Keep it under `wall_deadline`, which
-    /// counts waits, so that the guest gets an error and not a fault.
+    /// How long `subscribe-receive` waits, which has no time of its own. Default 500 ms. Keep it under `wall_deadline`, which counts waits,
+    /// so that the guest gets an error and not a fault.
     pub receive_wait_max: Duration,
     /// Requests of its guests that wait for their replies at once, a shard. Default 8: one for each call that may be on a fiber.
     /// One over is refused: its guest gets an error. 0: it may make none.

@@ -5,6 +5,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::line::OneLine;
+
+/// Most bytes of what was seen of a fault: what a person reads. The rest is cut off, so that neither a line of the log nor a dead letter
+/// that waits keeps more of what a guest said. Escapes make it longer, sixfold at most.
+pub(crate) const DETAIL_BYTES_MAX: usize = 1_024;
+
 /// What made a call fail, or a message be given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
@@ -78,16 +84,16 @@ impl fmt::Display for FaultKind {
 pub struct Fault {
     /// What kind it is.
     pub kind: FaultKind,
-    /// What was seen, for a person.
+    /// What was seen, for a person: one line, since a guest may have said it.
     pub detail: String,
 }
 
 impl Fault {
-    /// A fault of `kind` with what was seen.
-    pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
+    /// A fault of `kind` with what was seen, cut to [`DETAIL_BYTES_MAX`] and escaped, whoever said it.
+    pub(crate) fn new(kind: FaultKind, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
-            detail: detail.into(),
+            detail: OneLine::new(detail.as_ref(), DETAIL_BYTES_MAX).to_string(),
         }
     }
 }
@@ -209,6 +215,7 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::CUT;
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -219,6 +226,15 @@ mod tests {
             delay_first: 10 * MS,
             delay_max: 25 * MS,
         }
+    }
+
+    #[test]
+    fn what_was_seen_is_one_line_at_its_length_and_one_over() {
+        let detail = |text: &str| Fault::new(FaultKind::Guest, text).detail;
+        let full = "x".repeat(DETAIL_BYTES_MAX);
+        assert_eq!(detail(&full), full);
+        assert_eq!(detail(&format!("{full}y")), format!("{full}{CUT}"));
+        assert_eq!(detail("a\nb"), r"a\nb");
     }
 
     #[test]

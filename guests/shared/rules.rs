@@ -10,19 +10,23 @@
 //! | 252 | sends to what is no subject, and ends there |
 //! | 251 | sends one message more than a call may, and ends there |
 //! | 250 | sends one message with the payload repeated `REPEATS` times |
-//! | 240–249 | nothing |
+//! | 249, as the first | gives the message back, and ends there |
+//! | 240–249 | nothing, else |
 //! | 200–239 | replies, which fails where nobody asked |
 //! | 160–199 | sends the message on, with its headers |
 //! | below | sends to a subject that the byte names, with headers and a payload made of the message |
 //!
 //! After 251 to 253 a guest does no more, since with contract 3 a send is looked at only once the call has ended: what it did then would
-//! count for its fault. No contract can say everything: headers are unknown to contract 4, a send's reply subject to contract 2. Those
-//! guests leave them out.
+//! count for its fault. A message is given back before anything is sent for it: contract 3 leaves its sends out then, and contract 1 can't
+//! say which they are. No contract can say everything: headers are unknown to contract 4, a send's reply subject to contract 2, and to both
+//! that a message is given back. Those guests leave them out, or trap.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+/// The rule that gives a message back.
+pub const ABANDON: u8 = 249;
 /// Messages that the test lets a call send.
 pub const OUTBOX_MESSAGES_MAX: usize = 48;
 /// How often the payload is in a large send.
@@ -45,6 +49,8 @@ pub enum Step {
     Send(Sending),
     Fail(String),
     Trap,
+    /// Gives the message back.
+    Abandon,
 }
 
 fn plain(to: &str, payload: Vec<u8>) -> Step {
@@ -81,6 +87,10 @@ pub fn steps(payload: &[u8], headers: &[(String, String)], mut step: impl FnMut(
                 OUT[1],
                 [&named, payload.repeat(REPEATS).as_slice()].concat(),
             )),
+            ABANDON if place == 0 => {
+                step(Step::Abandon);
+                false
+            }
             240..=249 => true,
             200..=239 => step(Step::Send(Sending {
                 to: None,

@@ -5,6 +5,8 @@
     reason = "the files are parts of a larger crate"
 )]
 
+#[path = "../../src/line.rs"]
+pub mod line;
 #[path = "../../src/message.rs"]
 pub mod message;
 #[path = "../../src/outbox.rs"]

@@ -2,11 +2,12 @@
 //!
 //! Owns the folder: what its files are called, what they hold, how many bytes they may have, and whether one may be run. A file holds
 //! machine code, which runs with all the rights of this process. So nothing is run that somebody else could have written: the folder
-//! and its files must belong to this user or to root, and nobody else may write to them. A digest tells a damaged file; it can't tell
-//! a forged one, whose digest would be forged too, so it is one that is quick and not one that resists forgers. The folder's own
-//! parents are the owner's business.
+//! and its files must belong to this user or to root, and nobody else may write to them. A digest of the code and of the file's name,
+//! which says what the code is of, tells a file that is damaged or was renamed; it can't tell a forged one, whose digest would be forged
+//! too, so it is one that is quick and not one that resists forgers. The folder's own parents are the owner's business.
 //!
-//! A file is mapped and not copied: code that is never called is never loaded. It is never changed in place, but replaced whole.
+//! A file is mapped and not copied: code that is never called is never loaded. It is never changed in place, but replaced whole, by a
+//! draft of its own name for each writer.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -14,21 +15,22 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock;
 use crate::config::CacheConfig;
 use crate::error::StartError;
 
-/// What a file ends with, behind its code and the code's digest: its form. The code comes first because it is mapped from there.
-/// Wasmtime's version and settings are in the file's name, and in the code itself.
-const MAGIC: &[u8; 8] = b"MPCODE2\n";
+/// What a file ends with, behind its code and the digest: its form. The code comes first because it is mapped from there. Wasmtime's
+/// version and settings are in the file's name, and in the code itself.
+const MAGIC: &[u8; 8] = b"MPCODE3\n";
 /// Bytes of XXH3's digest.
 const DIGEST_BYTES: usize = 16;
 const TAIL_BYTES: usize = DIGEST_BYTES + MAGIC.len();
@@ -36,6 +38,13 @@ const TAIL_BYTES: usize = DIGEST_BYTES + MAGIC.len();
 const READ_BYTES: usize = 256 << 10;
 /// What files of compiled code end with.
 const EXTENSION: &str = "mpcode";
+/// What files end with that are being written.
+const DRAFT: &str = "draft";
+/// How old a draft is whose writer is taken to be gone, and which is removed: a minute, since to write one takes milliseconds. A writer
+/// that is stopped for longer keeps nothing. By age, since the writer may be a process of another machine or container.
+const DRAFT_AGE_MAX: Duration = Duration::from_secs(60);
+/// Drafts that this process has begun: each has a name of its own.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 /// Rights that make a file or folder somebody else's: group and others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -58,6 +67,26 @@ enum Unusable {
 }
 
 impl Cache {
+    /// The folder of this configuration, if it has one. One that is optional and can't be used is none, and that is told.
+    ///
+    /// # Errors
+    /// As of [`Cache::open`].
+    pub(crate) fn of(
+        config: Option<&CacheConfig>,
+        engine: &Engine,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        match Self::open(config, engine) {
+            Err(error) if config.optional => {
+                tracing::warn!("no compiled code is kept, and each start compiles: {error}");
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
     /// The folder, made if it is missing.
     ///
     /// # Errors
@@ -141,18 +170,13 @@ impl Cache {
             let why = format!("it has {bytes} bytes, and the whole folder may have {max}");
             return Err(io::Error::other(why));
         }
-        let draft = path.with_extension(format!("{}.draft", std::process::id()));
-        // Left by a process of the same number that was killed.
-        let _ = fs::remove_file(&draft);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
+        self.remove_old_drafts();
+        let (draft, mut file) = begin(path)?;
+        let mut hasher = Xxh3::new();
+        hasher.update(code);
         let written = file
             .write_all(code)
-            .and_then(|()| file.write_all(&xxh3_128(code).to_be_bytes()))
+            .and_then(|()| file.write_all(&named(hasher, path)))
             .and_then(|()| file.write_all(MAGIC))
             .and_then(|()| fs::rename(&draft, path));
         if written.is_err() {
@@ -161,26 +185,39 @@ impl Cache {
         written
     }
 
-    /// Removes the files that were used longest ago until the folder is within its bound; never the one just written.
-    fn prune(&self, written: &Path) {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return;
-        };
+    /// The folder's files with this extension: when each was used last, its bytes and its path.
+    fn files(&self, extension: &str) -> Vec<(SystemTime, u64, PathBuf)> {
         let file = |entry: io::Result<fs::DirEntry>| {
             let path = entry.ok()?.path();
             let metadata = fs::symlink_metadata(&path).ok()?;
-            let is_code = path.extension().is_some_and(|e| e == EXTENSION) && metadata.is_file();
-            is_code.then(|| {
-                (
-                    metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    metadata.len(),
-                    path,
-                )
-            })
+            let is_meant = path.extension().is_some_and(|e| e == extension) && metadata.is_file();
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            is_meant.then_some((used, metadata.len(), path))
         };
-        let mut files: Vec<_> = entries.filter_map(file).collect();
+        let entries = fs::read_dir(&self.folder);
+        entries.into_iter().flatten().filter_map(file).collect()
+    }
+
+    /// Removes what processes left that were killed while they wrote.
+    fn remove_old_drafts(&self) {
+        let now = clock::file_time();
+        for (begun, _, path) in self.files(DRAFT) {
+            if now
+                .duration_since(begun)
+                .is_ok_and(|age| age >= DRAFT_AGE_MAX)
+            {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Removes the files that were used longest ago until the folder, drafts of others included, is within its bound; never the one just
+    /// written.
+    fn prune(&self, written: &Path) {
+        let mut files = self.files(EXTENSION);
         files.sort();
-        let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let drafts = self.files(DRAFT);
+        let mut bytes: u64 = files.iter().chain(&drafts).map(|(_, bytes, _)| bytes).sum();
         for (_, of_file, path) in files.iter().filter(|(_, _, path)| path != written) {
             if bytes <= self.bytes_max {
                 return;
@@ -191,6 +228,31 @@ impl Cache {
             }
         }
     }
+}
+
+/// Where the file of this path may be written first: nobody else of this process takes the same place.
+fn draft(path: &Path) -> PathBuf {
+    let (process, count) = (std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
+    path.with_extension(format!("{process}-{count}.{DRAFT}"))
+}
+
+/// Begins a draft of the file of this path. Where there is one, of a process that had or has the same number, the next place is tried.
+fn begin(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    loop {
+        let draft = draft(path);
+        match options.open(&draft) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (draft, file)),
+        }
+    }
+}
+
+/// The digest of the code that a hasher has seen, in a file of this path: of another name it would be another.
+fn named(mut hasher: Xxh3, path: &Path) -> [u8; DIGEST_BYTES] {
+    hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+    hasher.digest128().to_be_bytes()
 }
 
 /// Loads a file, if it may be run, is as it was written, and has at most `bytes_max` bytes.
@@ -213,11 +275,11 @@ fn load(engine: &Engine, path: &Path, bytes_max: u64) -> Result<Component, Unusa
     if metadata.len() > bytes_max {
         return Err(Unusable::Damaged("is larger than its folder may be".into()));
     }
-    check(&mut file, metadata.len()).map_err(unread)??;
+    check(&mut file, path, metadata.len()).map_err(unread)??;
     used(&file);
     // SAFETY: what Wasmtime asks for is that the file is what `Component::serialize` gave, now and as long as it is mapped. The digest,
-    // of this same opened file, says that it is as it was written; that only this user and root can write to it was seen on it too, and
-    // this program never changes a file in place: it replaces or removes its name, which leaves what is mapped as it is. Who is this
+    // of this same opened file, says that it is as it was written, by this name; that only this user and root can write to it was seen on
+    // it too, and this program never changes a file in place: it replaces or removes its name, which leaves what is mapped as it is. Who is this
     // user or root and changes it nevertheless could change the process as well. Wasmtime itself refuses the code of another version
     // or other settings; it finds code by the places that the code names, so that the tail is in nobody's way.
     #[allow(unsafe_code, reason = "there is no other way to load compiled code")]
@@ -231,11 +293,11 @@ fn opened(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Whether a file of this many bytes is as it was written: its form, then its digest. It is read piece by piece.
+/// Whether a file of this many bytes is as it was written by this path's name: its form, then its digest. It is read piece by piece.
 ///
 /// # Errors
 /// It can't be read; or, within, what is wrong with it.
-fn check(file: &mut File, bytes: u64) -> io::Result<Result<(), Unusable>> {
+fn check(file: &mut File, path: &Path, bytes: u64) -> io::Result<Result<(), Unusable>> {
     let damaged = |why: &str| Ok(Err(Unusable::Damaged(why.into())));
     let Some(mut left) = bytes.checked_sub(TAIL_BYTES as u64) else {
         return damaged("is cut off");
@@ -255,9 +317,9 @@ fn check(file: &mut File, bytes: u64) -> io::Result<Result<(), Unusable>> {
         hasher.update(piece);
         left -= piece.len() as u64;
     }
-    match hasher.digest128().to_be_bytes() == digest {
+    match named(hasher, path) == digest {
         true => Ok(Ok(())),
-        false => damaged("is damaged"),
+        false => damaged("is damaged, or is that of another component or of other settings"),
     }
 }
 
@@ -356,8 +418,8 @@ mod tests {
 
     fn open(folder: &Path, engine: &Engine, bytes_max: u64) -> Result<Cache, StartError> {
         let config = CacheConfig {
-            folder: folder.to_owned(),
             bytes_max,
+            ..CacheConfig::folder(folder)
         };
         Cache::open(&config, engine)
     }
@@ -411,6 +473,75 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_renamed_to_that_of_another_component_was_used() {
+        let kept = Kept::new();
+        let other = kept.cache.path("e");
+        fs::copy(kept.path(), &other).unwrap();
+        assert!(kept.cache.get(&kept.engine, "e").is_none());
+        // It is made anew, as one that is damaged.
+        kept.cache.put(&component(&kept.engine), "e").unwrap();
+        assert!(kept.cache.get(&kept.engine, "e").is_some());
+        fs::rename(&other, kept.path()).unwrap();
+        assert!(!kept.is_used());
+    }
+
+    #[test]
+    fn two_who_keep_the_same_component_at_once_took_each_others_drafts() {
+        const TIMES: usize = 200;
+        let kept = Kept::new();
+        let begin = std::sync::Barrier::new(2);
+        let keep = || {
+            let engine = engine(false);
+            let cache = open(kept.folder.path(), &engine, BYTES_MAX).unwrap();
+            let component = component(&engine);
+            begin.wait();
+            for _ in 0..TIMES {
+                cache.put(&component, DIGEST).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(keep);
+            scope.spawn(keep);
+        });
+        assert!(kept.is_used());
+        assert_eq!(kept.files(), 1, "no draft is left");
+    }
+
+    /// Makes a file look as if it was used so long ago.
+    fn age(path: &Path, age: Duration) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(clock::file_time() - age).unwrap();
+    }
+
+    #[test]
+    fn drafts_of_writers_that_are_gone_were_kept_for_ever() {
+        let kept = Kept::new();
+        let [old, young] = [DRAFT_AGE_MAX, DRAFT_AGE_MAX / 2].map(|of_draft| {
+            let path = draft(&kept.path());
+            fs::write(&path, "a part").unwrap();
+            age(&path, of_draft);
+            path
+        });
+        kept.cache.put(&component(&kept.engine), "e").unwrap();
+        assert!(!old.exists(), "its writer is gone");
+        assert!(young.exists(), "somebody writes it");
+    }
+
+    #[test]
+    fn drafts_count_for_the_folders_bound() {
+        let kept = Kept::new();
+        let one = fs::metadata(kept.path()).unwrap().len();
+        let cache = open(kept.folder.path(), &kept.engine, 2 * one).unwrap();
+        let keep = || cache.put(&component(&kept.engine), "e").unwrap();
+        keep();
+        assert!(kept.is_used(), "two have room");
+        fs::write(draft(&kept.path()), "x").unwrap();
+        keep();
+        assert!(!kept.is_used(), "two and a byte have none");
+        assert!(cache.get(&kept.engine, "e").is_some());
+    }
+
+    #[test]
     fn a_file_above_the_folders_bound_is_not_read() {
         let kept = Kept::new();
         let bytes = fs::metadata(kept.path()).unwrap().len();
@@ -454,7 +585,8 @@ mod tests {
         let kept = Kept::new();
         let other = engine(true);
         let cache = open(kept.folder.path(), &other, BYTES_MAX).unwrap();
-        fs::copy(kept.path(), cache.path(DIGEST)).unwrap();
+        let code = component(&kept.engine).serialize().unwrap();
+        cache.write(&cache.path(DIGEST), &code).unwrap();
         let refused = load(&other, &cache.path(DIGEST), BYTES_MAX);
         assert!(matches!(refused, Err(Unusable::Damaged(why)) if why.contains("is refused")));
     }
@@ -500,6 +632,13 @@ mod tests {
         fs::write(&file, "").unwrap();
         let error = open(&file.join("below"), &engine(false), 1).err().unwrap();
         assert!(error.to_string().contains("file/below"), "{error}");
+        let config = |optional| CacheConfig {
+            optional,
+            ..CacheConfig::folder(file.join("below"))
+        };
+        let of = |optional| Cache::of(Some(&config(optional)), &engine(false));
+        assert!(of(false).is_err(), "it was asked for");
+        assert!(of(true).unwrap().is_none());
         let made = folder.path().join("a/b");
         open(&made, &engine(false), 1).unwrap();
         assert_eq!(fs::metadata(made).unwrap().mode() & 0o777, 0o700);
@@ -511,14 +650,7 @@ mod tests {
         let one = fs::metadata(kept.path()).unwrap().len();
         let cache = open(kept.folder.path(), &kept.engine, one * 2 + one / 2).unwrap();
         let put = |digest: &str| cache.put(&component(&kept.engine), digest).unwrap();
-        let age = |digest: &str, seconds| {
-            let file = File::options()
-                .write(true)
-                .open(cache.path(digest))
-                .unwrap();
-            let time = clock::file_time() - std::time::Duration::from_secs(seconds);
-            file.set_modified(time).unwrap();
-        };
+        let age = |digest: &str, seconds| age(&cache.path(digest), Duration::from_secs(seconds));
         put("e");
         assert_eq!(kept.files(), 2);
         age(DIGEST, 20);

@@ -298,7 +298,7 @@ pub fn inspect(handler: &HandlerConfig) -> Result<Inspection, StartError> {
 /// any of it: of each handler, whether its code had been kept before.
 ///
 /// # Errors
-/// There is no `cache`, or its folder can't be used; a component that can't be compiled; compiled code that is not kept, as where its
+/// There is no `cache`, or its folder can't be used, optional or not; a component that can't be compiled; compiled code that is not kept, as where its
 /// folder is full or may not have as many bytes.
 pub fn compile_ahead(config: &crate::EngineConfig) -> Result<Vec<bool>, StartError> {
     let Some(folder) = &config.cache else {

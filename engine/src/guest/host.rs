@@ -143,12 +143,11 @@ struct Call {
 }
 
 impl Call {
-    /// Whether a message of its batch asks for a reply on this subject.
+    /// Whether a message of its batch, packed or not, asks for a reply on this subject.
     fn is_reply(&self, subject: &str) -> bool {
-        let messages = &self.batch.messages;
         let from = self.replied.load(Ordering::Relaxed);
-        let mut places = (from..messages.len()).chain(0..from);
-        let found = places.find(|place| messages[*place].asks_on(subject));
+        let mut places = (from..self.batch.len()).chain(0..from);
+        let found = places.find(|place| self.batch.asks_on(*place, subject));
         found
             .inspect(|place| self.replied.store(*place, Ordering::Relaxed))
             .is_some()

@@ -3,7 +3,6 @@
 //! Owns the bounds of both: a line has at most [`LINE_BYTES_MAX`] bytes, and a call `log_lines_max` lines. A line that nobody listens
 //! for counts as none. Knows no contract.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,13 +11,11 @@ use wasmtime::component::{ComponentType, Lift, WasmStr};
 
 use super::HostLinker;
 use super::host::{Host, Profile};
+use crate::line::OneLine;
 
 /// Longest text of a guest that is logged as one, in bytes of what it said: a page, since nobody reads more in a line. Escapes make it
 /// longer, sixfold at most. A longer line of output is cut into several, and a longer text of `wasi:logging` is cut off.
 pub(crate) const LINE_BYTES_MAX: usize = 4_096;
-
-/// What stands for the rest of a text that was cut off.
-const CUT: &str = "…";
 
 /// Interfaces that are the same: as published, and as it is in worlds that give no version.
 const INTERFACES: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
@@ -101,12 +98,12 @@ impl Log {
 
     /// Logs a line of this stream of a guest's output.
     pub(crate) fn line(&self, stream: &'static str, line: &str) {
-        event!(self, INFO, stream, "{}", OneLine(line));
+        event!(self, INFO, stream, "{}", said(line));
     }
 
     /// Logs what a guest said by `wasi:logging`. The log has no level above an error: what is critical says so beside it.
     fn say(&self, level: Level, context: &str, message: &str) {
-        let (context, message) = (OneLine(context), OneLine(message));
+        let (context, message) = (said(context), said(message));
         match level {
             Level::Trace => event!(self, TRACE, %context, "{message}"),
             Level::Debug => event!(self, DEBUG, %context, "{message}"),
@@ -133,68 +130,7 @@ impl Drop for Log {
     }
 }
 
-/// A text that is written as one line, cut where it is too long: what ends a line, moves on it or turns its direction is escaped, so that
-/// a guest can't write what looks like a line of somebody else's. A backslash is too.
-struct OneLine<'a>(&'a str);
-
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept = &self.0[..self.0.floor_char_boundary(LINE_BYTES_MAX)];
-        let mut plain = 0;
-        for (at, found) in kept.match_indices(is_escaped) {
-            f.write_str(&kept[plain..at])?;
-            found
-                .escape_debug()
-                .try_for_each(|c| fmt::Write::write_char(f, c))?;
-            plain = at + found.len();
-        }
-        f.write_str(&kept[plain..])?;
-        f.write_str(if kept.len() < self.0.len() { CUT } else { "" })
-    }
-}
-
-fn is_escaped(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\\' | '\u{2028}' | '\u{2029}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(text: &str) -> String {
-        OneLine(text).to_string()
-    }
-
-    #[test]
-    fn a_text_stays_on_its_line() {
-        assert_eq!(
-            written("it's \"fine\", grüße 🙂 e\u{301}"),
-            "it's \"fine\", grüße 🙂 e\u{301}"
-        );
-        assert_eq!(
-            written("a\nb\r\tc\\n\u{1b}[31m\0\u{7f}\u{85}"),
-            r"a\nb\r\tc\\n\u{1b}[31m\0\u{7f}\u{85}"
-        );
-        assert_eq!(
-            written("\u{202e}x\u{2028}y\u{2069}\u{200f}"),
-            r"\u{202e}x\u{2028}y\u{2069}\u{200f}"
-        );
-    }
-
-    #[test]
-    fn a_text_at_its_length_and_one_over() {
-        let full = "x".repeat(LINE_BYTES_MAX);
-        assert_eq!(written(&full), full);
-        assert_eq!(written(&format!("{full}y")), format!("{full}{CUT}"));
-        // Cut before a character that would not fit whole.
-        let (before, wide) = (&full[1..], "ü");
-        assert_eq!(
-            written(&format!("{before}{wide}")),
-            format!("{before}{CUT}")
-        );
-        // At its longest.
-        let longest = written(&"\u{7f}".repeat(LINE_BYTES_MAX + 1));
-        assert_eq!(longest.len(), 6 * LINE_BYTES_MAX + CUT.len());
-    }
+/// A text of a guest as the log has it.
+fn said(text: &str) -> OneLine<'_> {
+    OneLine::new(text, LINE_BYTES_MAX)
 }

@@ -65,8 +65,7 @@ impl Guests {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, StartError> {
         let reset = runtime::choose_reset(config.reset)?;
         let engine = runtime::engine(config, reset)?;
-        let cache = config.cache.as_ref();
-        let cache = cache.map(|cache| Cache::open(cache, &engine)).transpose()?;
+        let cache = Cache::of(config.cache.as_ref(), &engine)?;
         let load = |handler| Loaded::load(&engine, cache.as_ref(), handler);
         let loaded = config.handlers.iter().map(load).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -329,7 +328,16 @@ fn fault(error: &wasmtime::Error, denied: bool) -> Fault {
         Some(_) => FaultKind::Trap,
         None => FaultKind::Host,
     };
-    Fault::new(kind, format!("{error:#}"))
+    Fault::new(kind, seen(error))
+}
+
+/// What is seen of an error: its cause, then the guest's frames, which may be so long that they are cut off.
+fn seen(error: &wasmtime::Error) -> String {
+    if !error.is::<wasmtime::WasmBacktrace>() {
+        return format!("{error:#}");
+    }
+    let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+    format!("{}: {error}", causes.join(": "))
 }
 
 /// Whether WASI is imported by a loaded component: its instances then get a context.

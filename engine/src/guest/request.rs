@@ -1,4 +1,5 @@
-//! A guest's request: sent at once, outside its call's outbox, and waited for until enough replies have come or its time is over.
+//! A guest's request: sent at once, outside its call's outbox, and waited for until enough replies have come or its time is over, if it
+//! has one.
 //!
 //! Owns what one request waits for, and the count of those that wait. Knows the broker only as a port.
 
@@ -19,9 +20,11 @@ use crate::port::{Replies, Room};
 /// What a guest asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Asked {
-    /// How long it waits. `None`: as long as its handler's limits say.
+    /// How long it waits. `None`: until the replies have come. The interface of contract 2 has it so, without end; here its call ends at
+    /// its `wall_deadline`, as one that waits for anything else does. A shorter time of the host's own would end with an error a guest
+    /// that said it has time.
     pub(crate) within: Option<Duration>,
-    /// How many replies it waits for. `None`: one; with a time, all that come in it.
+    /// How many replies it waits for. `None`: with a time, all that come in it; without one a single reply, as the interface says.
     pub(crate) expected: Option<usize>,
 }
 
@@ -52,8 +55,8 @@ pub(crate) struct Request {
     came: Vec<Message>,
     bytes: usize,
     replies_max: usize,
-    within: Duration,
-    until: Sleep,
+    /// Its time, if it has one, and how long that was.
+    until: Option<(Sleep, Duration)>,
     _open: Open,
 }
 
@@ -66,7 +69,6 @@ impl Request {
         wait: &Arc<Wait>,
     ) -> Result<Self, CallError> {
         let replies_max = asked.replies_max()?;
-        let within = asked.within.unwrap_or(profile.limits.receive_wait_max);
         let open = Open::of(profile)?;
         let room = Room {
             replies_max,
@@ -78,8 +80,9 @@ impl Request {
             came: Vec::new(),
             bytes: 0,
             replies_max,
-            within,
-            until: wait.sleep(wait.now() + within),
+            until: asked
+                .within
+                .map(|within| (wait.sleep(wait.now() + within), within)),
             _open: open,
         })
     }
@@ -110,10 +113,11 @@ impl Future for Request {
                 return Poll::Ready(Ok(std::mem::take(&mut this.came)));
             }
         }
-        let timeout = CallError::Timeout(this.within);
-        Pin::new(&mut this.until)
-            .poll(cx)
-            .map(|()| this.end(timeout))
+        let Some((until, within)) = &mut this.until else {
+            return Poll::Pending;
+        };
+        let timeout = CallError::Timeout(*within);
+        Pin::new(until).poll(cx).map(|()| this.end(timeout))
     }
 }
 

@@ -735,9 +735,9 @@ pub mod wasi {
       }
       impl RequestOptions {
         #[allow(unused_unsafe, clippy::all)]
-        /// How long to wait at most, in milliseconds. If it isn't set, the host says how long: its handler's `receive_wait_max`, by
-        /// default 500 ms, where the draft would wait without end. The call ends at its handler's `wall_deadline`, by default 5 s, however
-        /// long is said here.
+        /// How long to wait at most, in milliseconds. If it isn't set: until as many replies have come as are waited for. The call
+        /// ends at its handler's `wall_deadline`, by default 5 s, however long is said here; a request that still waits then is lost with
+        /// it, and so are the replies that came.
         #[allow(async_fn_in_trait)]
         pub fn set_timeout_ms(&self,timeout_ms: u32,) -> (){
           unsafe {

@@ -24,6 +24,7 @@ engine! {
     handler "../../../engine/src/handler.rs"
     letter "../../../engine/src/letter.rs"
     limits "../../../engine/src/limits.rs"
+    line "../../../engine/src/line.rs"
     message "../../../engine/src/message.rs"
     metrics "../../../engine/src/metrics.rs"
     order "../../../engine/src/order.rs"

@@ -25,6 +25,10 @@ fn one(message: &Message<'_>, answer: &mut Answer) -> Result {
             Step::Send(sending) => send(&sending, message, answer),
             Step::Fail(reason) => Err(Failed::from(reason)),
             Step::Trap => panic!("as it was told"),
+            Step::Abandon => {
+                answer.nak(message, 0);
+                Ok(())
+            }
         };
         result.is_ok()
     });

@@ -22,7 +22,7 @@ impl Guest for Rules {
             result = match step {
                 Step::Send(sending) => send(sending, &message),
                 Step::Fail(reason) => Err(Error::Other(reason)),
-                Step::Trap => core::arch::wasm32::unreachable(),
+                Step::Trap | Step::Abandon => core::arch::wasm32::unreachable(),
             };
             result.is_ok()
         });

@@ -20,7 +20,7 @@ impl Guest for Rules {
             result = match step {
                 Step::Send(sending) => send(sending, msg.reply_to.as_deref()),
                 Step::Fail(reason) => Err(reason),
-                Step::Trap => core::arch::wasm32::unreachable(),
+                Step::Trap | Step::Abandon => core::arch::wasm32::unreachable(),
             };
             result.is_ok()
         });

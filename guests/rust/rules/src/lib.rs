@@ -11,7 +11,7 @@ use bindings::exports::wasi::messaging::messaging_guest::Guest;
 use bindings::wasi::messaging::messaging_types::{
     Client, Error, FormatSpec, GuestConfiguration, Message,
 };
-use bindings::wasi::messaging::producer;
+use bindings::wasi::messaging::{consumer, producer};
 use rules::{Sending, Step};
 
 /// The reply subject, among the metadata; and what else of it is the host's and no header.
@@ -31,7 +31,7 @@ impl Guest for Rules {
 }
 
 fn handle(message: Message) -> Result<(), Error> {
-    let pairs = message.metadata.unwrap_or_default();
+    let pairs = message.metadata.clone().unwrap_or_default();
     let hosts = |(key, _): &(String, String)| HOSTS.contains(&key.as_str());
     let (hosts, headers): (Vec<_>, Vec<_>) = pairs.into_iter().partition(hosts);
     let asked = hosts.iter().find(|(key, _)| key == REPLY_TO);
@@ -42,6 +42,7 @@ fn handle(message: Message) -> Result<(), Error> {
             Step::Send(sending) => send(sending, reply_to),
             Step::Fail(_) => failed(),
             Step::Trap => core::arch::wasm32::unreachable(),
+            Step::Abandon => consumer::abandon_message(&message),
         };
         result.is_ok()
     });

@@ -116,7 +116,7 @@ keys! {
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true)]
         guard_pages: Option<bool>,
         /// A folder for compiled code, so that a second start compiles nothing, or `off` [default: millpond/compiled in
-        /// $XDG_CACHE_HOME or ~/.cache]
+        /// $XDG_CACHE_HOME or ~/.cache, if it can be used]
         #[arg(long, value_name = "FOLDER", hide_short_help = true)]
         cache: Option<PathBuf>,
         /// Bytes that its files may have; above, those used longest ago are removed [default: 1GiB]

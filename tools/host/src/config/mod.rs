@@ -244,6 +244,7 @@ fn engine_config(keys: &EngineKeys) -> EngineConfig {
     let cache = keys.cache.clone().or_else(cache_folder);
     config.cache = cache.filter(|cache| cache != Path::new(OFF)).map(|folder| {
         let mut cache = CacheConfig::folder(folder);
+        cache.optional = keys.cache.is_none();
         cache.bytes_max = keys.cache_max.map_or(cache.bytes_max, |size| size.0);
         cache
     });
@@ -251,7 +252,7 @@ fn engine_config(keys: &EngineKeys) -> EngineConfig {
     config
 }
 
-/// Where compiled code is kept unless said otherwise: nowhere for who has no home.
+/// Where compiled code is kept unless said otherwise: nowhere for who has no home. Where that can't be used, nothing is kept.
 fn cache_folder() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let of_home = || Some(PathBuf::from(folder("HOME")?).join(".cache"));

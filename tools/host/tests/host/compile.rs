@@ -92,6 +92,66 @@ fn a_folder_that_others_may_write_to_is_refused_and_off_is_none() {
     assert!(off.err.contains("no cache"), "{}", off.err);
 }
 
+/// Runs a line through the component with these variables of the environment, and no folder named.
+fn run_by_default(variables: &[(&str, &Path)]) -> Done {
+    let mut command = millpond();
+    command.arg("run").arg(guest("echo"));
+    command.envs(variables.iter().copied());
+    let done = done(&mut command, b"echo hello\n").ended(0);
+    assert_eq!(done.out, "echo.out hello\n");
+    done
+}
+
+fn warnings(done: &Done) -> usize {
+    done.err
+        .lines()
+        .filter(|line| line.contains("WARN"))
+        .count()
+}
+
+#[test]
+fn the_default_folder_is_below_that_of_caches_or_home_or_none() {
+    let (caches, home) = (Folder::new(), Folder::new());
+    let both = [("XDG_CACHE_HOME", caches.path()), ("HOME", home.path())];
+    run_by_default(&both);
+    let folder = |of: &Folder, below: &str| of.path().join(below);
+    assert_eq!(files(&folder(&caches, "millpond/compiled")).len(), 1);
+    assert_eq!(files(home.path()).len(), 0);
+    run_by_default(&[("XDG_CACHE_HOME", Path::new("")), both[1]]);
+    assert_eq!(files(&folder(&home, ".cache/millpond/compiled")).len(), 1);
+    for none in [&[][..], &[("HOME", Path::new(""))]] {
+        assert_eq!(warnings(&run_by_default(none)), 0, "{none:?}");
+    }
+}
+
+#[test]
+fn a_default_folder_that_cannot_be_used_ended_the_program() {
+    let home = Folder::new();
+    let compiled = home.path().join("millpond/compiled");
+    let variable = [("XDG_CACHE_HOME", home.path())];
+    let goes_without = |why: &str| {
+        let done = run_by_default(&variable).says(&["WARN", &compiled.display().to_string(), why]);
+        assert_eq!(warnings(&done), 1, "{}", done.err);
+    };
+    // Not by its rights: who runs tests as root may write everywhere.
+    fs::write(home.path().join("millpond"), "").unwrap();
+    goes_without("can't be made");
+    fs::remove_file(home.path().join("millpond")).unwrap();
+    fs::create_dir_all(&compiled).unwrap();
+    fs::set_permissions(&compiled, fs::Permissions::from_mode(0o777)).unwrap();
+    goes_without("others may write to it");
+    assert_eq!(files(&compiled).len(), 0);
+
+    // Whoever names it asks for it, and so does who compiles ahead.
+    let mut named = millpond();
+    named.arg("run").arg(guest("echo")).arg("--cache");
+    let why = ["others may write to it", "--cache"];
+    done(named.arg(&compiled), b"").ended(2).says(&why);
+    let mut ahead = millpond();
+    ahead.arg("compile").arg(guest("echo")).envs(variable);
+    done(&mut ahead, b"").ended(2).says(&why);
+}
+
 #[test]
 fn what_is_compiled_ahead_and_not_kept_is_an_error() {
     let folder = Folder::new();

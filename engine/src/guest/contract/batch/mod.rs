@@ -20,9 +20,6 @@ use crate::batch::Batch;
 use crate::outbox::GuestConfiguration;
 use crate::subject::check_subject;
 
-/// Most characters of an error that a guest returns: a person reads it.
-const REASON_CHARS_MAX: usize = 1_024;
-
 /// The one export, found once a component.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Export(ComponentExportIndex);
@@ -103,7 +100,7 @@ pub(crate) async fn handle_async(
 fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String>) -> Returned<()> {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(reason) => return Ok(Err(reason.chars().take(REASON_CHARS_MAX).collect())),
+        Err(reason) => return Ok(Err(reason)),
     };
     let outbox = store.data_mut().take_outbox();
     let mut outbox = outbox.map_err(|_| Error::msg("a call has an outbox"))?;
