@@ -1,4 +1,5 @@
-//! The invariants of ARCHITECTURE.md that are absences: who must not name what.
+//! The invariants of ARCHITECTURE.md that are absences: who must not name what. And that the mutations, which show that tests find
+//! what they guard against, are of the sources as they are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,4 +168,14 @@ fn shard_threads_call_no_tokio() {
             "in_tokio",
         ],
     );
+}
+
+#[test]
+fn every_mutation_fits_the_sources() {
+    for script in ["tests/mutations.py", "tests/sim/mutations.py"] {
+        let root = millpond_tests::repository();
+        if let Err(misfits) = millpond_tests::python(&root, &[script, "--check"]) {
+            panic!("{misfits}");
+        }
+    }
 }

@@ -644,9 +644,10 @@ fn the_header_for_c_writes_headers() {
     assert_eq!(stats.acked, 1, "{stats:?}");
     let pairs = [("k", "v"), ("K", " 2"), ("own", "a: b"), ("empty", "")];
     assert_eq!(out[0].headers().collect::<Vec<_>>(), pairs);
-    // Of the second the host would see two headers, so it is the header for C that looks.
+    // Of the second the host would see another header, of the third two, so it is the header for C that looks.
     for (bad, kind) in [
         ("bad-name", FaultKind::Host),
+        ("colon", FaultKind::Trap),
         ("bad-value", FaultKind::Trap),
     ] {
         let (stats, out) = in_c(&[bad]);

@@ -2,6 +2,7 @@
 """Shows that tests fail when what they guard is taken out: each mutation is made in a copy of the sources, and its test must fail.
 
 usage: python3 tests/mutations.py [NAME...]      all of them without a name; on two cores half a minute each, and some minutes to build at first
+       python3 tests/mutations.py --check        builds nothing: sees that each still fits the sources, and that its test is there
 exit status: 0 if every mutation was found by its test, 1 if one was not, 2 if one no longer fits the sources
 """
 
@@ -38,7 +39,7 @@ MUTATIONS = [
         "engine/src/guest/call.rs",
         "store.set_epoch_deadline(kind.bounds.call);",
         "store.set_epoch_deadline(kind.bounds.call + 40_000);",
-        "hostile::a_direct_call_that_never_ends_is_ended_at_its_deadline",
+        "hostile::a_call_that_never_ends_is_ended_at_its_deadline",
     ),
     (
         "deadline-ignored-on-a-fiber",
@@ -46,15 +47,17 @@ MUTATIONS = [
         "engine/src/guest/suspended.rs",
         "Poll::Pending => self.spent.late(at).map(|late| (End::Late(late), at)),",
         "Poll::Pending => None,",
-        "limits::deadline_of_a_call_on_the_stack_and_on_a_fiber",
+        "limits::deadlines_of_a_call_that_runs_and_of_one_that_waits",
     ),
     (
         "release-on-fault",
         "what a failed call held is released",
         "engine/src/settle.rs",
-        "                self.metrics.faulted(id, fault.kind);\n",
-        "                outbox.release(|m| drop(self.transport.send(m, SendId { release: 0, index: 0 }, at)));\n"
-        "                self.metrics.faulted(id, fault.kind);\n",
+        "Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),",
+        "Err(fault) => {\n"
+        "                outbox.release().for_each(|m| drop(self.transport.send(id, m, SendId { release: 0, index: 0 }, at)));\n"
+        "                self.failed(id, exclusive(&mut batch), &fault, at)\n"
+        "            }",
         "contract::a_failed_call_leaves_no_effect",
     ),
     (
@@ -89,7 +92,45 @@ MUTATIONS = [
         "if false && !granted && !call.is_reply(subject)",
         "contract::what_is_not_granted_is_an_error_with_a_reason",
     ),
+    (
+        "sends-of-the-first",
+        "contract 3: all sends of a call count as sent for its first message",
+        "engine/src/guest/contract/batch/packed.rs",
+        "                    row[0],\n                    Layout::adjoining",
+        "                    0,\n                    Layout::adjoining",
+        "nats_batch::a_send_that_a_stream_refuses_is_the_fault_of_its_message_alone",
+    ),
+    (
+        "sends-overlap",
+        "contract 3: a send may begin before the one before it ends",
+        "engine/src/guest/contract/batch/packed.rs",
+        "if start < self.end {",
+        "if false {",
+        "batch::nonsense_is_a_fault_of_its_call_with_one_reason",
+    ),
+    (
+        "sends-outside",
+        "contract 3: a send may end behind the bytes that the guest gave back",
+        "engine/src/guest/contract/batch/packed.rs",
+        "if end > self.arena.len() {",
+        "if false {",
+        "batch::nonsense_is_a_fault_of_its_call_with_one_reason",
+    ),
 ]
+
+
+def check():
+    """Ends with a line for each mutation that no longer fits, or whose test is gone, if there is one."""
+    misfits = []
+    for name, _, file, old, _, guard in MUTATIONS:
+        module, function = guard.split("::")
+        if (ROOT / file).read_text().count(old) != 1:
+            misfits.append(f"{name} does not fit {file} any more; mend it in {__file__}")
+        if f"fn {function}()" not in (ROOT / "tests" / f"{module}.rs").read_text():
+            misfits.append(f"{name} names the test {guard}, which is not there; mend it in {__file__}")
+    if misfits:
+        print("\n".join(misfits))
+        sys.exit(2)
 
 
 def copy_sources(to):
@@ -127,6 +168,9 @@ def main():
     wanted = sys.argv[1:]
     if "--help" in wanted or "-h" in wanted:
         sys.exit(print(__doc__) or 0)
+    check()
+    if "--check" in wanted:
+        return
     unknown = set(wanted) - {m[0] for m in MUTATIONS}
     if unknown:
         sys.exit(f"no mutation is named {', '.join(sorted(unknown))}; there are {', '.join(m[0] for m in MUTATIONS)}")
@@ -139,9 +183,6 @@ def main():
                 continue
             path = folder / file
             sound = path.read_text()
-            if sound.count(old) != 1:
-                print(f"{name}: does not fit {file} any more; mend it in {__file__}")
-                sys.exit(2)
             path.write_text(sound.replace(old, new))
             passed, output = test(folder, guard)
             path.write_text(sound)

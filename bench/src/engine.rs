@@ -286,8 +286,11 @@ impl LoadedEngine {
     }
 }
 
-/// These messages in one buffer.
-pub(crate) fn pack(messages: &[Message]) -> Result<Pack> {
+/// These messages, which have one subject, in one buffer.
+///
+/// # Errors
+/// There is none, or they are too many.
+pub fn pack(messages: &[Message]) -> Result<Pack> {
     let mut builder = Pack::builder(messages[0].subject())?;
     for message in messages {
         builder.push_message(message)?;

@@ -45,28 +45,27 @@ fn sums() -> Vec<(Vec<u8>, String)> {
 
 #[test]
 fn sums_are_answered_and_so_is_what_is_none() {
-    let example = Example::new("js-calculator", "sums", &[]);
+    let example = Example::new("js-calculator", "sums", &["sums.answered"]);
     for (question, answer) in sums() {
         let shown = String::from_utf8_lossy(&question).into_owned();
         let question = Message::new("sums", &question).unwrap();
         let reply = example.engine.request(&question, LONG).unwrap().wait();
         assert_eq!(text(&reply.expect(&shown)), answer, "{shown}");
     }
-    // Nobody waits for this one.
+    // Nobody waits for these.
     example.publish("sums", b"1 + 1");
+    example.publish("sums", b"1 +");
     let (stats, out) = example.end();
     let handler = &stats.handlers[0];
     assert_eq!(
         (handler.acked, handler.dead_lettered),
-        (sums().len() as u64, 1)
+        (sums().len() as u64 + 1, 1)
     );
     assert_eq!(count(&handler.faults, FaultKind::Guest), 2, "two attempts");
-    assert_eq!(texts(&out["dead"]), ["1 + 1"]);
+    assert_eq!(texts(&out["sums.answered"]), ["1 + 1 = 2"]);
+    assert_eq!(texts(&out["dead"]), ["1 +"]);
     let details = values(&out["dead"][0], "Millpond-Detail");
-    assert!(
-        details[0].contains("nobody waits for an answer"),
-        "{details:?}"
-    );
+    assert!(details[0].contains("not finished"), "{details:?}");
 }
 
 #[test]

@@ -1,21 +1,22 @@
-//! The examples in five languages: what really comes out of them for good input and bad. In process, and each from a stream; the
-//! calculator and the orders on the core of NATS too.
+//! The examples in five languages: what really comes out of them for good input and bad. A file an example, and `rows.rs`, where each
+//! has the same messages in process, on the core of NATS and from a stream.
 
 mod calculator;
 mod orders;
 mod payments;
-mod streams;
+pub(crate) mod rows;
 mod tickets;
 mod window;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond::{
     CacheConfig, Contract, Engine, EngineConfig, HandlerConfig, HandlerLimits, Message, Overflow,
     Stats, Subscription,
 };
-use millpond_tests::cache;
+use millpond_tests::{cache, guest};
 use serde_json::Value;
 
 use crate::harness::{config, limited, settled, start};
@@ -38,16 +39,21 @@ fn kept(mut config: EngineConfig) -> EngineConfig {
 /// How long a call waits for more messages: what a test publishes in a row shares calls.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// An example with two attempts a message.
-fn attempted_twice(name: &str) -> HandlerConfig {
+/// An example with two attempts a message, made of this file.
+fn made_of(name: &str, file: PathBuf) -> HandlerConfig {
     let two = |l: &mut HandlerLimits| (l.deliveries_max, l.linger) = (2, LINGER);
+    let like = limited(name, two);
     let (_, contract) = CONTRACTS.iter().find(|(n, _)| *n == name).expect(name);
-    limited(name, two).dead_letter("dead").contract(*contract)
+    HandlerConfig::file(name, file)
+        .limits(like.limits)
+        .grants(like.grants)
+        .dead_letter("dead")
+        .contract(*contract)
 }
 
-/// An example that is given what comes on `subject`.
-fn example(name: &str, subject: &str) -> HandlerConfig {
-    let handler = attempted_twice(name);
+/// An example, made of this file, that is given what comes on `subject`.
+fn made_for(subject: &str, name: &str, file: PathBuf) -> HandlerConfig {
+    let handler = made_of(name, file);
     // The example in Go names its subject itself.
     match name.starts_with("go-") {
         true => handler,
@@ -64,7 +70,12 @@ struct Example {
 impl Example {
     /// Starts it, and listens to these subjects and to its dead letters.
     fn new(name: &str, subject: &str, listens: &[&'static str]) -> Self {
-        let engine = start(kept(config([example(name, subject)])));
+        Self::of(made_for(subject, name, guest(name)), listens)
+    }
+
+    /// The same of an example that is made already.
+    fn of(handler: HandlerConfig, listens: &[&'static str]) -> Self {
+        let engine = start(kept(config([handler])));
         let listen = |subject| (subject, engine.subscribe(subject, Overflow::Wait).unwrap());
         let out = listens.iter().copied().chain(["dead"]).map(listen);
         Self {

@@ -1,11 +1,11 @@
 // Does what its messages say, for the tests of the header: a payload is one word.
 //
-//     nak, term, ack, error   says so
-//     pass                    sends the message on to `out`, with its headers and reply subject
-//     names                   sends to `out` the names and values of its headers, each with a semicolon
-//     head                    sends to `out`, with the headers that came, one of its own and one without a value
-//     bad-name, bad-value     the same with a header that can't be
-//     twice                   sends to `out` an `a` and its place in the batch, the last message first
+//     nak, term, ack, error       says so
+//     pass                        sends the message on to `out`, with its headers and reply subject
+//     names                       sends to `out` the names and values of its headers, each with a semicolon
+//     head                        sends to `out`, with the headers that came, one of its own and one without a value
+//     bad-name, bad-value, colon  the same with a header that can't be
+//     twice                       sends to `out` an `a` and its place in the batch, the last message first
 
 #define MILLPOND_IMPLEMENTATION
 #include "millpond.h"
@@ -48,6 +48,7 @@ static void run(millpond_answer_t *answer, const millpond_message_t *message) {
   if (says(message, "names")) names(answer, message);
   if (says(message, "head")) with_header(answer, message, "own", "a: b");
   if (says(message, "bad-name")) with_header(answer, message, "a b", "x");
+  if (says(message, "colon")) with_header(answer, message, "a:b", "x");
   if (says(message, "bad-value")) with_header(answer, message, "own", "x\r\nforged: y");
   if (says(message, "pass")) {
     send.reply_to = message->reply_to;

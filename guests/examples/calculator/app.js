@@ -1,29 +1,38 @@
 // Answers sums: `2 * (3 + 4)` with `14`. Contract 4, `wasmcloud:messaging/handler`, in JavaScript.
 //
-// A question is a message with a reply subject, as a request of NATS has one. Its body is an expression: numbers, + - * / % ^, minus
-// before a number, parentheses. What can't be calculated is answered too, with `error: ` and where it went wrong: whoever asks waits.
-// A message without a reply subject is no question: its call fails, and the host gives up on it after the attempts that it has.
+// A question's body is an expression: numbers, + - * / % ^, minus before a number, parentheses. One with a reply subject, as a request of
+// NATS has it, is answered there. What can't be calculated is answered too, with `error: ` and where it went wrong: whoever asks waits.
+//
+// One without a reply subject, as a stream keeps it, is answered on `sums.answered`, behind the question: `1 + 1 = 2`. Nobody waits for
+// that, so what can't be calculated fails its call, and the host gives up on it after the attempts that it has.
 
 import consumer from "wasmcloud:messaging/consumer@0.2.0";
 
+const ANSWERED = "sums.answered";
 const QUESTION_BYTES_MAX = 1000;
 const DEPTH_MAX = 50;
 
 export const handler = {
   handleMessage({ body, replyTo }) {
-    if (replyTo == null) throw "nobody waits for an answer";
-    consumer.publish({ subject: replyTo, body: encode(answer(body)), replyTo: null });
+    const { value, mistake } = calculated(body);
+    if (replyTo != null) publish(replyTo, mistake === undefined ? value : `error: ${mistake}`);
+    else if (mistake === undefined) publish(ANSWERED, `${decode(body)} = ${value}`);
+    else throw mistake;
   },
 };
 
-/** What is answered to these bytes. */
-function answer(body) {
+function publish(subject, text) {
+  consumer.publish({ subject, body: encode(text), replyTo: null });
+}
+
+/** The value of the expression in these bytes, or what is wrong with it. */
+function calculated(body) {
   try {
     if (body.length > QUESTION_BYTES_MAX) throw new Mistake(`longer than ${QUESTION_BYTES_MAX} bytes`);
-    return String(new Parser(tokens(decode(body))).whole());
+    return { value: String(new Parser(tokens(decode(body))).whole()) };
   } catch (mistake) {
     if (!(mistake instanceof Mistake)) throw mistake;
-    return `error: ${mistake.message}`;
+    return { mistake: mistake.message };
   }
 }
 

@@ -148,16 +148,17 @@ static inline void millpond_append_(millpond_list_t_ *list, millpond_bytes_t byt
   if (bytes.size > 0) memcpy(millpond_room_(list, bytes.size), bytes.at, bytes.size);
 }
 
-// Traps where there is a line break: what lies behind it would be read as another header.
-static inline void millpond_one_line_(millpond_bytes_t text) {
+// Traps where there is one of these bytes.
+static inline void millpond_none_of_(millpond_bytes_t text, const char *bytes) {
   for (size_t i = 0; i < text.size; i++)
-    if (text.at[i] == '\r' || text.at[i] == '\n') __builtin_trap();
+    if (memchr(bytes, text.at[i], strlen(bytes)) != NULL) __builtin_trap();
 }
 
-// Adds a header. With a line break in it the call traps. The host checks its name, which has no white space, colon or control character.
+// Adds a header. With a line break in it, or a colon in its name, the call traps: what lies behind would be read as another header, or as
+// the value. The host checks the rest of the name, which has no white space or control character.
 static inline void millpond_add_header(millpond_headers_t *headers, millpond_bytes_t name, millpond_bytes_t value) {
-  millpond_one_line_(name);
-  millpond_one_line_(value);
+  millpond_none_of_(name, ":\r\n");
+  millpond_none_of_(value, "\r\n");
   millpond_append_(&headers->lines_, name);
   millpond_append_(&headers->lines_, millpond_text(": "));
   millpond_append_(&headers->lines_, value);

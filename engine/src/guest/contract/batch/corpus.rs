@@ -5,7 +5,7 @@ use std::path::Path;
 use super::fuzz_answers::batch;
 
 /// Inputs that the corpus has at least: an empty folder would prove nothing.
-const INPUTS_MIN: usize = 10;
+const INPUTS_MIN: usize = 100;
 
 #[test]
 fn every_answer_of_the_fuzzers_corpus_is_refused_or_sent_within_its_bounds() {

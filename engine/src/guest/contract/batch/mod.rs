@@ -5,6 +5,8 @@ mod corpus;
 #[cfg(test)]
 #[path = "../../../../fuzz/src/answers.rs"]
 mod fuzz_answers;
+#[cfg(test)]
+mod generated;
 pub(crate) mod packed;
 
 use wasmtime::component::{
