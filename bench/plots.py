@@ -73,7 +73,8 @@ class Drawing:
 
 def bars(title, note, where, rows):
     """Horizontal bars: (label, colour, rounds). The whisker reaches from the least to the most round."""
-    left, right, top, step = 270, WIDTH - 90, 72, 22
+    left = max(270, 12 + 7 * max(len(label) for label, _, _ in rows))
+    right, top, step = WIDTH - 90, 72, 22
     drawing = Drawing(title, note, where, top + step * len(rows) + 16)
     most = max(spread(rounds)[2] for _, _, rounds in rows)
     scale = (right - left) / most

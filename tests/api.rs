@@ -394,3 +394,18 @@ fn a_waiting_request_ends_with_the_engine() {
         RequestError::Refused(Refusal::Stopping)
     );
 }
+
+#[test]
+fn the_time_to_a_settlement_is_that_of_one_call_in_sixteen_and_longer_than_the_call() {
+    let engine = start(config([handler("echo")]));
+    let calls = 65;
+    for _ in 0..calls {
+        let reply = engine.request(&message("echo", b"one"), LONG).unwrap();
+        reply.wait().unwrap();
+    }
+    let stats = settled(&engine);
+    let (call, settle) = (stats.call_time, stats.settle_time);
+    // A call that overran its slice waited, and is not among them.
+    assert!((1..=calls / 16).contains(&settle.count()), "{settle:?}");
+    assert!(settle.max() > call.quantile(0.0), "{settle:?} {call:?}");
+}

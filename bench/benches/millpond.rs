@@ -1,9 +1,10 @@
 //! `cargo bench`: the engine beside what it is made of and what it is chosen instead of.
 //!
-//! What is compared, and the bias, is in the library's documentation. Without arguments all is measured, and one table of all rows,
-//! what PERF.md makes of them and the goals come last. `-- PART...` measures parts, by their names in [`PARTS`]; `-- nats [echo|plain|consume] [SIDE]` a part of what is
-//! beside a NATS server. Other arguments are criterion's: a filter measures only its benches whose names contain it. With `--record` the rows are
-//! kept under `bench/record/`.
+//! What is compared, and the bias, is in the library's documentation. Each row is printed once it is measured: median, least and most of rounds in turn,
+//! ratios being of the same round. What comes last is one table: the goals of which something was measured. Without arguments all is measured.
+//! `-- PART...` measures parts, by their names in [`PARTS`]; `-- nats [echo|plain|consume] [SIDE]` a part of what is beside a NATS server. Other arguments
+//! are criterion's: a filter measures only its benches whose names contain it. With `--record` the rows are kept under `bench/record/`, with the longer
+//! tables that are made of them.
 
 use std::time::Duration;
 
@@ -16,15 +17,16 @@ use millpond_bench::engine::LoadedEngine;
 use millpond_bench::goals;
 use millpond_bench::groups::{self, again};
 use millpond_bench::guest::Guest;
-use millpond_bench::load;
 use millpond_bench::nats;
 use millpond_bench::nats::role::{ROLE, play};
-use millpond_bench::notes::{self, Row, note};
+use millpond_bench::notes::{self, note};
+use millpond_bench::parts::{PARTS, Part, part};
 use millpond_bench::perf;
 use millpond_bench::raw::{Allocator, RawLoop};
 use millpond_bench::record::{Facts, Record, records};
-use millpond_bench::report::{self, BATCHES};
+use millpond_bench::report::BATCHES;
 use millpond_bench::reset;
+use millpond_bench::scale::Scale;
 use wasmtime::ensure;
 
 #[global_allocator]
@@ -34,27 +36,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RECORD: &str = "--record";
 /// Least calls of one sample of the engine: the load has to be sustained.
 const ENGINE_CALLS_MIN: u64 = 2_000;
-
-/// A part that can be asked for by its name.
-type Part = (&'static str, fn() -> wasmtime::Result<()>);
-
-/// Those that are all measured when nothing is asked for, in this order, after criterion's.
-const PARTS: [Part; 12] = [
-    ("report", report::measure),
-    ("load", load::measure),
-    ("instantiate", groups::instantiate::measure),
-    ("call", groups::call::measure),
-    ("scaling", groups::scaling::measure),
-    ("handlers", groups::process::handlers),
-    ("cold", groups::process::cold_start),
-    ("system-calls", groups::system_calls::measure),
-    ("latency", || {
-        groups::steady::measure().and_then(|()| nats::latency())
-    }),
-    ("taken", groups::taken::taken_to_settled),
-    ("settings", groups::settings::measure),
-    ("nats", || nats::measure(&[])),
-];
 
 fn main() -> wasmtime::Result<()> {
     let mut arguments: Vec<String> = std::env::args()
@@ -67,71 +48,46 @@ fn main() -> wasmtime::Result<()> {
         _ => {}
     }
     let begun = clock::now();
-    let mut facts = Facts::here(&arguments);
+    let mut record = Record::begin(Facts::here(&arguments))?;
     let said = arguments.len();
     arguments.retain(|argument| argument != RECORD);
     let keeps = arguments.len() < said;
     go(Place::Anywhere)?;
-    let failed = measure(&arguments)?;
+    record.failed = measure(&arguments)?;
     let elapsed = clock::now() - begun;
     if arguments.is_empty() {
         note(goals::RUN, goals::ELAPSED, "s", [elapsed.as_secs_f64()]);
     }
-    facts.at_end(elapsed)?;
-    let told = failed.join("; ");
-    let record = Record {
-        facts,
-        rows: notes::take(),
-        failed,
-    };
-    let has_rows = !record.rows.is_empty();
-    if has_rows {
-        print_record(&record);
-    }
-    if keeps && has_rows {
-        let folder = record.write(&records())?;
+    record.facts.at_end(elapsed)?;
+    record.rows = notes::take();
+    if keeps && !record.rows.is_empty() {
+        let folder = perf::kept(&record, &records())?;
         println!(
             "kept in {}; draw it: python3 bench/plots.py {0}",
             folder.display()
         );
     }
+    let judged = goals::judge(&record.rows);
+    print!("\n{}", goals::table(&judged, arguments.is_empty()));
+    let told = record.failed.join("; ");
     ensure!(told.is_empty(), "not all could be measured: {told}");
     Ok(())
-}
-
-/// All rows, what PERF.md makes of them, and the goals.
-fn print_record(record: &Record) {
-    println!(
-        "\nall that was measured: medians (least, most) of rounds in turn; ratios are of the same round"
-    );
-    let rows: &[Row] = &record.rows;
-    rows.iter().for_each(|row| print!("{}", notes::line(row)));
-    println!("\n{}", perf::printed(record));
-    println!("goals\n{}", goals::table(&goals::judge(rows)));
 }
 
 /// Measures what the arguments name. Parts that failed, and why: the others are measured all the same.
 fn measure(arguments: &[String]) -> wasmtime::Result<Vec<String>> {
     if let Some(("nats", words)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        nats::measure(words)?;
+        nats::measure(words, Scale::Whole)?;
         return Ok(Vec::new());
     }
-    let named = |name: &str| PARTS.iter().find(|part| part.0 == name);
-    if let Some(parts) = arguments
-        .iter()
-        .map(|a| named(a))
-        .collect::<Option<Vec<_>>>()
-    {
-        let parts = if parts.is_empty() {
-            PARTS.iter().collect()
-        } else {
-            parts
-        };
-        if arguments.is_empty() {
+    let named = arguments.iter().map(|name| part(name));
+    if let Some(mut parts) = named.collect::<Option<Vec<_>>>() {
+        if parts.is_empty() {
             criterion_benches(Criterion::default())?;
+            parts = PARTS.into();
         }
-        let failed = |(name, measure): &Part| {
-            let error = measure().err()?;
+        let failed = |(name, measure): Part| {
+            let error = measure(Scale::Whole).err()?;
             eprintln!("{name} failed: {error:#}");
             Some(format!("{name}: {error:#}"))
         };

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::Guest;
 use crate::raw::Run;
+use crate::scale::Scale;
 
 /// Messages in flight: enough that the shard has work while the publisher rests, few enough to stay in the cache.
 const IN_FLIGHT_MAX: usize = 2_048;
@@ -85,6 +86,8 @@ pub struct LoadedEngine {
     /// Messages that the guest sends for each that it gets.
     sends: u64,
     batch: usize,
+    /// The least part of full calls that counts as sustained load.
+    fill_min: f64,
 }
 
 impl LoadedEngine {
@@ -93,6 +96,14 @@ impl LoadedEngine {
     /// # Errors
     /// It does not start.
     pub fn new(guest: Guest, reset: ResetMode, batch: usize) -> Result<Self> {
+        Self::fed(guest, reset, batch, Feed::of(batch))
+    }
+
+    /// The same, fed in this way.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn fed(guest: Guest, reset: ResetMode, batch: usize, feed: Feed) -> Result<Self> {
         let handler = HandlerConfig::file(guest.name(), guest.path());
         // Contract 3 has no `configure` that would name its subject.
         let handler = match guest.is_batch() {
@@ -104,7 +115,7 @@ impl LoadedEngine {
             |count| guest.messages(count),
             guest.sends(),
             reset,
-            (batch, Feed::of(batch)),
+            (batch, feed),
         )
     }
 
@@ -155,7 +166,17 @@ impl LoadedEngine {
             next: 0,
             sends,
             batch,
+            fill_min: FILL_MIN,
         })
+    }
+
+    /// The same for rounds of this scale: short ones begin and end before calls are full.
+    #[must_use]
+    pub fn scaled(mut self, scale: Scale) -> Self {
+        if scale == Scale::Small {
+            self.fill_min = 0.0;
+        }
+        self
     }
 
     /// Publishes `messages` messages from the publisher's core, until all are settled.
@@ -278,7 +299,7 @@ impl LoadedEngine {
             "{calls} calls used {instances} instances"
         );
         let mean = messages as f64 / calls as f64;
-        let least = self.batch as f64 * FILL_MIN;
+        let least = self.batch as f64 * self.fill_min;
         match mean >= least {
             true => Ok(()),
             false => Err(NotSustained { mean, least }.into()),

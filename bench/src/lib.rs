@@ -13,8 +13,9 @@
 //! * Messages are built beforehand, on both sides: the publisher clones one of a ring of them, so that no two messages in flight
 //!   share a reference count. The publisher's own time does not count, as long as the shard never waits for it; that is checked
 //!   through the mean batch.
-//! * Of contract 3, calls of more than 64 messages get packs, which their publisher laid out before the clock starts; the raw loop lays
-//!   its messages out itself. This is for the engine, and why it may be faster than the loop.
+//! * Of contract 3, calls of more than 64 messages get packs, which their publisher laid out before the clock starts; the raw loop's batch is
+//!   laid out beforehand too. Beside that stand both with messages that they lay out themselves (`in messages`): the raw loop copies each from
+//!   one place, the engine out of memory that another core wrote.
 //! * The publisher rests for some microseconds when the engine is full, rather than ask again at once: asking writes the cache
 //!   line that the shard writes too.
 //! * What `echo` sends goes to a subject that nobody listens on. The raw loop copies subject and payload into one buffer that it
@@ -32,10 +33,13 @@ pub mod load;
 pub mod lone_test;
 pub mod nats;
 pub mod notes;
+pub mod parts;
 pub mod perf;
 pub mod raw;
 pub mod record;
 pub mod report;
 pub mod reset;
+pub mod scale;
 pub mod single;
+pub mod sources;
 pub mod warm;

@@ -2,7 +2,7 @@
 //!
 //! All measuring is begun by the main thread, which keeps them; whoever measures something says so with [`note`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,12 @@ impl Row {
 
 thread_local! {
     static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Rows are kept and no more printed from now on: for who looks at them alone.
+pub fn quiet() {
+    IS_QUIET.set(true);
 }
 
 /// Keeps a row, and prints it.
@@ -47,7 +53,9 @@ pub fn note(group: &str, case: impl Into<String>, unit: &str, rounds: impl Into<
         unit: unit.to_owned(),
         rounds: rounds.into(),
     };
-    print!("{}", line(&row));
+    if !IS_QUIET.get() {
+        print!("{}", line(&row));
+    }
     ROWS.with_borrow_mut(|rows| rows.push(row));
 }
 

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::nats;
 use crate::notes::Row;
 use crate::reset;
+use crate::sources::{self, Sources};
 
 /// The file's name in its folder.
 const FILE: &str = "record.json";
@@ -71,6 +72,9 @@ pub struct Record {
     pub rows: Vec<Row>,
     /// Parts that were not, or not all, and why.
     pub failed: Vec<String>,
+    /// What it was measured of; empty in older records.
+    #[serde(default)]
+    pub sources: Sources,
 }
 
 impl Facts {
@@ -132,7 +136,20 @@ impl Facts {
 }
 
 impl Record {
-    /// Writes it into a new folder under `parent`; the folder.
+    /// A run of these sources that has not measured anything yet.
+    ///
+    /// # Errors
+    /// A source can't be read.
+    pub fn begin(facts: Facts) -> Result<Self> {
+        Ok(Self {
+            facts,
+            rows: Vec::new(),
+            failed: Vec::new(),
+            sources: sources::here()?,
+        })
+    }
+
+    /// Writes it into a new folder under `parent`; the folder. What was recorded before stays as it is.
     ///
     /// # Errors
     /// It can't be written.
@@ -145,7 +162,8 @@ impl Record {
             (!folder.exists()).then_some(folder)
         });
         let folder = folder.with_context(|| format!("{RUNS_MAX} records are named {name}"))?;
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+        fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
         let text = serde_json::to_string_pretty(self)? + "\n";
         let path = folder.join(FILE);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
@@ -247,20 +265,25 @@ mod tests {
         let mut facts = Facts::here(&["scaling".into()]);
         facts.at_end(Duration::from_millis(61_900)).unwrap();
         assert_eq!(facts.elapsed_s, Some(61));
-        let record = Record {
-            facts,
-            rows: vec![Row {
-                group: "scaling".into(),
-                case: "1 shard".into(),
-                unit: "messages/s".into(),
-                rounds: vec![0.1 + 0.2, 1e9 / 3.0, 7.0],
-            }],
-            failed: vec!["latency: 3 of 4 answers came".into()],
-        };
+        let mut record = Record::begin(facts).unwrap();
+        record.rows.push(Row {
+            group: "scaling".into(),
+            case: "1 shard".into(),
+            unit: "messages/s".into(),
+            rounds: vec![0.1 + 0.2, 1e9 / 3.0, 7.0],
+        });
         let written = record.write(folder.path()).unwrap();
         assert_eq!(Record::read(&written).unwrap(), record);
-        let later = record.write(folder.path()).unwrap();
+        let mut second = record.clone();
+        second.failed.push("latency: 3 of 4 answers came".into());
+        let later = second.write(folder.path()).unwrap();
         assert_eq!(later, written.with_file_name(record.facts.name() + "-2"));
+        assert_eq!(
+            Record::read(&written).unwrap(),
+            record,
+            "it was overwritten"
+        );
+        assert_eq!(Record::read(&later).unwrap(), second);
         assert!(!record.facts.processor.is_empty() && record.facts.rustc.starts_with("rustc 1."));
         let name = record.facts.name();
         assert!(name.starts_with(&record.facts.date), "{name}");

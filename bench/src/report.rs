@@ -6,18 +6,22 @@ use millpond::ResetMode;
 use wasmtime::Result;
 
 use crate::cores::{Place, go};
-use crate::engine::LoadedEngine;
+use crate::engine::{Feed, LoadedEngine};
 use crate::groups::again;
 use crate::guest::Guest;
 use crate::notes::note;
-use crate::raw::{Allocator, RawLoop, Run};
+use crate::raw::{Allocator, Layout, RawLoop, Run};
 use crate::reset;
+use crate::scale::Scale;
 use crate::single::{RawSingle, Single};
 
 /// Messages a call that are compared.
 pub const BATCHES: [usize; 2] = [1, 64];
-/// The same for contract 3, in packs of a call's messages.
+/// The same for contract 3, in packs of a call's messages: both sides get a batch that is laid out.
 pub const BATCHES_PACKED: [usize; 2] = [256, 1_024];
+/// The same in messages, which both sides lay out; and what their cases are called.
+const BATCH_MESSAGES: usize = 256;
+const IN_MESSAGES: &str = ", in messages";
 /// The group of what is compared, and that of the pieces.
 pub const GROUP: &str = "engine÷raw";
 /// See [`GROUP`].
@@ -33,10 +37,10 @@ const APART: [(Guest, usize); 4] = [
     (Guest::Echo, 64),
     (Guest::BatchEcho, 256),
 ];
-const PIECES_ROUNDS: usize = 5;
+const PIECES_ROUNDS: usize = 7;
 const PIECES_ROUND: Duration = Duration::from_millis(150);
 /// Rounds of each way of resetting, and how long one takes.
-const RESET_ROUNDS: usize = 3;
+const RESET_ROUNDS: usize = 7;
 const RESET_ROUND: Duration = Duration::from_millis(200);
 
 /// A round of both sides.
@@ -50,71 +54,89 @@ struct Round {
 ///
 /// # Errors
 /// A run failed, or its answer was wrong.
-pub fn measure() -> Result<()> {
-    resets()?;
+pub fn measure(scale: Scale) -> Result<()> {
+    resets(scale)?;
     let reset = reset::chosen()?;
-    for guest in Guest::ALL {
-        for batch in BATCHES {
-            noted(guest.name(), batch, &rounds(guest, batch, reset)?);
+    let contract_1 = Guest::ALL.into_iter().map(|guest| (guest, &BATCHES));
+    let contract_3 = Guest::BATCH
+        .into_iter()
+        .map(|guest| (guest, &BATCHES_PACKED));
+    for (guest, batches) in contract_1.chain(contract_3) {
+        for &batch in batches {
+            let engine = LoadedEngine::new(guest, reset, batch)?;
+            let rounds = compared(guest, engine, Layout::Beforehand, batch, scale)?;
+            noted(guest.name(), batch, &rounds);
         }
     }
     for guest in Guest::BATCH {
-        for batch in BATCHES_PACKED {
-            noted(guest.name(), batch, &rounds(guest, batch, reset)?);
-        }
+        let batch = BATCH_MESSAGES;
+        let engine = LoadedEngine::fed(guest, reset, batch, Feed::Together)?;
+        let rounds = compared(guest, engine, Layout::EachCall, batch, scale)?;
+        noted(&format!("{}{IN_MESSAGES}", guest.name()), batch, &rounds);
     }
     for single in Single::ALL {
         let engine = single.engine(reset)?;
         go(Place::Shard)?;
         let mut raw = RawSingle::new(single, Allocator::Ours(reset))?;
-        let rounds = in_turn(engine, |time| raw.run_for(time))?;
+        let rounds = in_turn(engine, |time| raw.run_for(time), scale)?;
         noted(single.name(), 1, &rounds);
     }
     for (guest, batch) in APART {
-        pieces(guest, batch, reset)?;
+        pieces(guest, batch, reset, scale)?;
     }
     go(Place::Anywhere)
 }
 
 /// The ways of resetting that this machine has, by the raw loop with `counter` at one message a call.
-fn resets() -> Result<()> {
+fn resets(scale: Scale) -> Result<()> {
     go(Place::Shard)?;
+    let time = scale.time(RESET_ROUND);
     for reset in ResetMode::ALL {
         let allocator = Allocator::Ours(reset);
         if !allocator.is_available() {
             continue;
         }
         let mut raw = RawLoop::new(Guest::Counter, allocator, 1)?;
-        raw.run_for(RESET_ROUND)?;
-        let round = |_| Ok(raw.run_for(RESET_ROUND)?.rate_on_core());
-        let rates: Vec<f64> = (0..RESET_ROUNDS).map(round).collect::<Result<_>>()?;
+        raw.run_for(time)?;
+        let round = |_| Ok(raw.run_for(time)?.rate_on_core());
+        let rounds = 0..scale.rounds(RESET_ROUNDS);
+        let rates: Vec<f64> = rounds.map(round).collect::<Result<_>>()?;
         note("reset", reset.name(), "calls/s of a core, counter", rates);
     }
     Ok(())
 }
 
-/// Measures raw loop and engine in turn.
-fn rounds(guest: Guest, batch: usize, reset: ResetMode) -> Result<Vec<Round>> {
-    let engine = LoadedEngine::new(guest, reset, batch)?;
+/// Measures this engine and the raw loop in turn.
+fn compared(
+    guest: Guest,
+    engine: LoadedEngine,
+    layout: Layout,
+    batch: usize,
+    scale: Scale,
+) -> Result<Vec<Round>> {
     go(Place::Shard)?;
-    let mut raw = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
-    in_turn(engine, |time| raw.run_for(time))
+    let raw = RawLoop::new(guest, Allocator::Ours(reset::chosen()?), batch)?;
+    let mut raw = raw.laid_out(layout);
+    in_turn(engine, |time| raw.run_for(time), scale)
 }
 
 fn in_turn(
-    mut engine: LoadedEngine,
+    engine: LoadedEngine,
     mut raw: impl FnMut(Duration) -> Result<Run>,
+    scale: Scale,
 ) -> Result<Vec<Round>> {
-    let messages = (raw(ROUND)?.rate() * ROUND.as_secs_f64()) as u64;
+    let (mut engine, time) = (engine.scaled(scale), scale.time(ROUND));
+    let messages = (raw(time)?.rate() * time.as_secs_f64()) as u64;
     again(|| engine.run(messages))?;
     let mut round = || {
         go(Place::Shard)?;
         Ok(Round {
-            raw: raw(ROUND)?,
+            raw: raw(time)?,
             engine: engine.run(messages)?,
         })
     };
-    (0..ROUNDS).map(|_| again(&mut round)).collect()
+    let rounds = 0..scale.rounds(ROUNDS);
+    rounds.map(|_| again(&mut round)).collect()
 }
 
 /// What a row of the group is called.
@@ -141,13 +163,14 @@ fn noted(name: &str, batch: usize, rounds: &[Round]) {
 }
 
 /// Calls of the raw loop in their pieces, of each of which the clock's own time is taken off.
-fn pieces(guest: Guest, batch: usize, reset: ResetMode) -> Result<()> {
+fn pieces(guest: Guest, batch: usize, reset: ResetMode, scale: Scale) -> Result<()> {
+    let time = scale.time(PIECES_ROUND);
     go(Place::Shard)?;
     let mut raw = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
-    let rate = raw.run_for(PIECES_ROUND)?.rate() / batch as f64;
-    let calls = (rate * PIECES_ROUND.as_secs_f64()) as u64;
+    let rate = raw.run_for(time)?.rate() / batch as f64;
+    let calls = (rate * time.as_secs_f64()) as u64;
     let mut rows = [const { Vec::new() }; 4];
-    for _ in 0..PIECES_ROUNDS {
+    for _ in 0..scale.rounds(PIECES_ROUNDS) {
         let p = raw.pieces(calls)?;
         let pieces = [p.store, p.instantiate, p.call, p.drop];
         for (row, piece) in rows.iter_mut().zip(pieces) {

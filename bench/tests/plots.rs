@@ -10,7 +10,7 @@ use std::process::Command;
 
 use millpond_bench::goals::judge;
 use millpond_bench::instructions::BLESS;
-use millpond_bench::perf::read_and_written;
+use millpond_bench::perf::{RESULTS, read_and_written, results};
 use millpond_bench::record::{Record, records};
 use millpond_tests::folder::Folder;
 
@@ -22,13 +22,16 @@ fn draw(record: &Path, out: &Path) -> std::process::Output {
     ran.expect("python3 can be run: install Python 3")
 }
 
-/// The names of the files in a folder of a record, but for the record itself.
+/// The names of the plots in a folder of a record.
 fn plots(folder: &Path) -> BTreeSet<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| {
         let name = entry.unwrap().file_name();
         name.into_string().unwrap()
     });
-    names.filter(|name| name != "record.json").collect()
+    let others = ["record.json", RESULTS];
+    names
+        .filter(|name| !others.contains(&name.as_str()))
+        .collect()
 }
 
 #[test]
@@ -72,6 +75,23 @@ fn the_plots_of_each_record_are_drawn_from_it() {
 }
 
 #[test]
+fn the_longer_tables_of_each_record_are_made_of_it() {
+    for entry in fs::read_dir(records()).unwrap() {
+        let folder = entry.unwrap().path();
+        let should = results(&Record::read(&folder).unwrap());
+        let path = folder.join(RESULTS);
+        if std::env::var_os(BLESS).is_some() {
+            fs::write(&path, &should).unwrap();
+        }
+        assert!(
+            fs::read_to_string(&path).is_ok_and(|text| text == should),
+            "{} is not what its record says: {BLESS}=1 cargo test --workspace --test plots",
+            path.display()
+        );
+    }
+}
+
+#[test]
 fn what_perf_md_has_of_a_record_is_of_the_one_that_it_names() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../PERF.md");
     let (perf, should) = read_and_written(&path).unwrap();
@@ -81,7 +101,8 @@ fn what_perf_md_has_of_a_record_is_of_the_one_that_it_names() {
     }
     assert!(
         perf == should,
-        "PERF.md is not what its record says: {BLESS}=1 cargo test --workspace --test plots"
+        "PERF.md is not what its record says, or the code has changed where it does not say so: {BLESS}=1 cargo test --workspace --test plots, \
+         and commit PERF.md; new numbers: cargo bench -p millpond-bench -- --record"
     );
 }
 

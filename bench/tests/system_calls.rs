@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use millpond_bench::groups::role;
 use millpond_bench::groups::system_calls::counted;
 use millpond_bench::lone_test;
+use millpond_bench::scale::Scale;
 use millpond_bench::warm::ROWS;
 use wasmtime::ensure;
 
@@ -30,7 +31,7 @@ fn checked() -> wasmtime::Result<String> {
         "system calls", "a message", "resets"
     );
     for row in ROWS.into_iter().filter(|row| row.batch > 1 && !row.packed) {
-        let counted = counted(row)?;
+        let counted = counted(row, Scale::Whole)?;
         let (name, a_message, reset) = (row.name(), counted.a_message, counted.reset);
         writeln!(out, "{name:<24} {a_message:>10.4} {reset:>8.2}")?;
         ensure!(

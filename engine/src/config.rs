@@ -283,7 +283,7 @@ pub struct EngineConfig {
     pub reset: Option<ResetMode>,
     /// Whether guests' memory is bounded by pages without access rather than by checks in their code. Default: no. With guard
     /// pages a call that grows its memory costs two `mprotect`, one to grow and one when its slot shrinks, which interrupts
-    /// every other core; without them, loops over memory run longer (PERF.md). So guard
+    /// every other core; without them, loops over memory run longer (bench/TRIED.md). So guard
     /// pages pay for guests that compute for tens of microseconds a call, or never grow.
     pub guard_pages: bool,
     /// Where compiled code is kept from start to start. Default (`None`): nowhere, and each start compiles.

@@ -239,6 +239,7 @@ impl Engine {
             stats.resources_left += shard.resources_left.get();
             stats.latency.add(shard);
             stats.call_time.add_calls(shard);
+            stats.settle_time.add_settled(shard);
         }
         for (name, id) in names.iter().zip(0..) {
             let mut handler = HandlerStats {

@@ -62,6 +62,7 @@ pub(crate) struct ShardMetrics {
     handlers: Box<[HandlerMetrics]>,
     latency: Latency,
     call_time: Latency,
+    settle_time: Latency,
     pub(crate) instances_created: Counter,
     pub(crate) instances_called: Counter,
     pub(crate) instances_discarded: Counter,
@@ -78,6 +79,7 @@ impl ShardMetrics {
             handlers: (0..handlers).map(|_| HandlerMetrics::default()).collect(),
             latency: Latency::default(),
             call_time: Latency::default(),
+            settle_time: Latency::default(),
             instances_created: Counter::default(),
             instances_called: Counter::default(),
             instances_discarded: Counter::default(),
@@ -126,6 +128,11 @@ impl ShardMetrics {
     /// Counts how long a call took.
     pub(crate) fn took(&self, time: Duration) {
         self.call_time.record(time);
+    }
+
+    /// Counts how long a turn with a call took until its settlements were written out.
+    pub(crate) fn settled_within(&self, time: Duration) {
+        self.settle_time.record(time);
     }
 }
 
@@ -225,8 +232,12 @@ pub struct Stats {
     /// Latency from arrival to settlement of messages that were handled or given up on; those shed are not among them.
     pub latency: Latencies,
     /// How long calls took that have ended, one a call: from the begin of the turn that made it, which first takes in what has come, until the
-    /// guest's answer was there. So on an idle shard it is the time from a message's taking to its settlement.
+    /// guest's answer was there.
     pub call_time: Latencies,
+    /// Of one in sixteen calls that did not wait, the same until what they sent was released, their messages were settled and their turn was written
+    /// out: on an idle shard the time from a message's taking to its settlement. A busy one may hand out what it has settled a few
+    /// turns later.
+    pub settle_time: Latencies,
     /// How used memory is reset.
     pub reset: &'static str,
 }
@@ -368,10 +379,28 @@ impl Latencies {
         shard.call_time.merge(&mut self.0);
     }
 
+    /// Adds how long one shard's turns took until what they settled was written out.
+    pub(crate) fn add_settled(&mut self, shard: &ShardMetrics) {
+        shard.settle_time.merge(&mut self.0);
+    }
+
     /// The time that this share of them did not exceed, `quantile` being from 0 to 1. Zero if nothing was counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
+    }
+
+    /// Those that were counted since these, which are of the same engine and earlier.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = Self::default();
+        for bucket in self.0.iter_recorded() {
+            let value = bucket.value_iterated_to();
+            let earlier = before.0.count_at(value);
+            let count = bucket.count_at_value().saturating_sub(earlier);
+            since.0.saturating_record_n(value, count);
+        }
+        since
     }
 
     /// The longest.
@@ -417,8 +446,13 @@ mod tests {
             }
         }
         let mut all = Latencies::default();
-        shards.iter().for_each(|s| all.add(s));
+        all.add(&shards[0]);
+        let first = all.clone();
+        all.add(&shards[1]);
         assert_eq!(all.count(), 200);
+        let later = all.since(&first);
+        assert_eq!((later.count(), first.count()), (100, 100));
+        assert!(later.quantile(0.0) > first.max());
         let (p50, max) = (all.quantile(0.5).as_secs_f64(), all.max().as_secs_f64());
         assert!(
             (p50 - 0.001).abs() < 0.00003 && (max - 0.003).abs() < 0.0001,

@@ -18,6 +18,8 @@ pub(super) struct Goal {
     pub(super) at_most: bool,
     pub(super) limit: f64,
     pub(super) unit: &'static str,
+    /// Whether it is one; else a row that stands beside it, judged by the same limit.
+    pub(super) is_goal: bool,
 }
 
 const fn most(name: &'static str, of: Of, limit: f64, unit: &'static str) -> Goal {
@@ -27,6 +29,7 @@ const fn most(name: &'static str, of: Of, limit: f64, unit: &'static str) -> Goa
         at_most: true,
         limit,
         unit,
+        is_goal: true,
     }
 }
 
@@ -37,6 +40,15 @@ const fn least(name: &'static str, of: Of, limit: f64) -> Goal {
         at_most: false,
         limit,
         unit: "",
+        is_goal: true,
+    }
+}
+
+/// What stands beside a goal of the same limit.
+const fn beside(goal: Goal) -> Goal {
+    Goal {
+        is_goal: false,
+        ..goal
     }
 }
 
@@ -168,15 +180,21 @@ pub(super) const GOALS: &[Goal] = &[
         "",
     ),
     most(
-        "one message, taken to settled, echo from the pond",
-        One("taken→settled", "echo, from the pond"),
+        "one message, taken to settled, echo from the pond, shard that looks (`idle_spin`)",
+        One("taken to settled", "echo, from the pond"),
         2.0,
         " µs",
     ),
     most(
-        "the same ÷ without the pond",
+        "the same with defaults: its thread has rested",
+        One("taken to settled", "echo, from the pond, its thread rested"),
+        2.0,
+        " µs",
+    ),
+    most(
+        "shard that looks ÷ the same without the pond",
         Ratio(
-            "taken→settled",
+            "taken to settled",
             "echo, from the pond",
             "echo, without the pond",
         ),
@@ -212,6 +230,61 @@ pub(super) const GOALS: &[Goal] = &[
         600.0,
         " s",
     ),
+    beside(least(
+        "by the clock: echo, contract 1, 1 a call",
+        One(COMPARED, "echo, 1 a call: ratio by the clock"),
+        0.9,
+    )),
+    beside(least(
+        "by the clock: echo, contract 1, 64 a call",
+        One(COMPARED, "echo, 64 a call: ratio by the clock"),
+        0.9,
+    )),
+    beside(least(
+        "by the clock: counter, contract 1, 64 a call",
+        One(COMPARED, "counter, 64 a call: ratio by the clock"),
+        0.9,
+    )),
+    beside(least(
+        "by the clock: echo, contract 3, 256 a call",
+        One(COMPARED, "batch-echo, 256 a call: ratio by the clock"),
+        0.9,
+    )),
+    beside(least(
+        "by the clock: counter, contract 3, 256 a call",
+        One(COMPARED, "batch-counter, 256 a call: ratio by the clock"),
+        0.8,
+    )),
+    beside(least(
+        "by the clock: echo, contract 3, 1,024 a call",
+        One(COMPARED, "batch-echo, 1024 a call: ratio by the clock"),
+        0.8,
+    )),
+    beside(least(
+        "by the clock: counter, contract 3, 1,024 a call",
+        One(COMPARED, "batch-counter, 1024 a call: ratio by the clock"),
+        0.8,
+    )),
+    beside(least(
+        "on core, in messages, not packs: echo, contract 3, 256 a call",
+        One(COMPARED, "batch-echo, in messages, 256 a call: ratio"),
+        0.9,
+    )),
+    beside(least(
+        "on core, in messages, not packs: counter, contract 3, 256 a call",
+        One(COMPARED, "batch-counter, in messages, 256 a call: ratio"),
+        0.8,
+    )),
+    beside(least(
+        "by the clock: echo, contract 2, 1 a call",
+        One(COMPARED, "echo-incoming, 1 a call: ratio by the clock"),
+        0.85,
+    )),
+    beside(least(
+        "by the clock: echo, contract 4, 1 a call",
+        One(COMPARED, "echo-wasmcloud, 1 a call: ratio by the clock"),
+        0.85,
+    )),
 ];
 
 /// The row of a run in which all was measured: how long it took.

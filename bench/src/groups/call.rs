@@ -12,12 +12,13 @@ use crate::engine::{Feed, LoadedEngine};
 use crate::guest::HEADER;
 use crate::notes::note;
 use crate::reset;
+use crate::scale::Scale;
 
 /// Bytes of payloads.
 const PAYLOADS: [usize; 3] = [16, 1_024, 4_096];
 /// Bytes of a call's payloads, at most: half of what a call may have, the rest of which is for subjects and headers.
 const CALL_BYTES_MAX: usize = 512 << 10;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 /// What the shard has of its core in a round, about; and how many messages are tried first to tell how many that is.
 const ROUND: Duration = Duration::from_millis(120);
 const FIRST_MESSAGES: u64 = 4_096;
@@ -47,7 +48,7 @@ const CASES: [Case; 10] = [
 ///
 /// # Errors
 /// A message was lost, or a call failed.
-pub fn measure() -> Result<()> {
+pub fn measure(scale: Scale) -> Result<()> {
     let reset = reset::chosen()?;
     for case in CASES {
         let Case(contract, _, _, batch, feed) = case;
@@ -56,7 +57,7 @@ pub fn measure() -> Result<()> {
             if batch * payload > CALL_BYTES_MAX {
                 continue;
             }
-            let rounds = one(case, payload, reset)?;
+            let rounds = one(case, payload, reset, scale)?;
             let case = format!("contract {contract}, {batch} a call{packed}, {payload} bytes");
             note("call", case, "ns of the shard a message", rounds);
         }
@@ -64,7 +65,7 @@ pub fn measure() -> Result<()> {
     Ok(())
 }
 
-fn one(case: Case, payload: usize, reset: ResetMode) -> Result<Vec<f64>> {
+fn one(case: Case, payload: usize, reset: ResetMode, scale: Scale) -> Result<Vec<f64>> {
     let Case(contract, guest, subject, batch, feed) = case;
     let prebuilt = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt");
     let path = PathBuf::from(prebuilt).join(format!("{guest}.wasm"));
@@ -80,19 +81,20 @@ fn one(case: Case, payload: usize, reset: ResetMode) -> Result<Vec<f64>> {
         builder.payload(&payload).context("building a message")
     };
     let messages = |count| (0..count).map(message).collect();
-    let mut engine = LoadedEngine::of(handler, messages, 1, reset, (batch, feed))?;
-    let count = enough(&mut engine)?.next_multiple_of(batch as u64);
+    let engine = LoadedEngine::of(handler, messages, 1, reset, (batch, feed))?;
+    let mut engine = engine.scaled(scale);
+    let count = enough(&mut engine, scale.time(ROUND))?.next_multiple_of(batch as u64);
     let round = |_| Ok(1e9 / again(|| engine.run(count))?.rate_on_core());
-    (0..ROUNDS).map(round).collect()
+    (0..scale.rounds(ROUNDS)).map(round).collect()
 }
 
 /// Messages that take a round. The kernel brings a thread's time up to date at its ticks, so that a short try says nothing.
-fn enough(engine: &mut LoadedEngine) -> Result<u64> {
+fn enough(engine: &mut LoadedEngine, round: Duration) -> Result<u64> {
     let mut count = FIRST_MESSAGES;
     loop {
         let on_core = again(|| engine.run(count))?.on_core;
-        if on_core >= ROUND / 4 {
-            return Ok((count as f64 * ROUND.as_secs_f64() / on_core.as_secs_f64()) as u64);
+        if on_core >= round / 4 {
+            return Ok((count as f64 * round.as_secs_f64() / on_core.as_secs_f64()) as u64);
         }
         count *= 4;
     }

@@ -20,9 +20,10 @@ use crate::cores::{Place, go};
 use crate::notes::note;
 use crate::raw::Allocator;
 use crate::reset;
+use crate::scale::Scale;
 
 /// Rounds of each, in turn.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 /// How long one takes.
 const ROUND: Duration = Duration::from_millis(150);
 /// Calls between two looks at the clock.
@@ -75,10 +76,10 @@ impl Touch {
     }
 
     /// Instances a second on this thread.
-    fn run(&self, place: Place) -> Result<f64> {
+    fn run(&self, place: Place, round: Duration) -> Result<f64> {
         go(place)?;
         let (begun, mut calls) = (clock::now(), 0);
-        while calls % CALLS_A_LOOK != 0 || clock::now() - begun < ROUND {
+        while calls % CALLS_A_LOOK != 0 || clock::now() - begun < round {
             self.once()?;
             calls += 1;
         }
@@ -86,10 +87,10 @@ impl Touch {
     }
 
     /// Instances a second on so many threads together.
-    fn rate(&self, threads: usize) -> Result<f64> {
+    fn rate(&self, threads: usize, round: Duration) -> Result<f64> {
         std::thread::scope(|scope| {
-            let second = (threads > 1).then(|| scope.spawn(|| self.run(Place::Publisher)));
-            let first = self.run(Place::Shard)?;
+            let second = (threads > 1).then(|| scope.spawn(|| self.run(Place::Publisher, round)));
+            let first = self.run(Place::Shard, round)?;
             let second = second.map(|thread| thread.join().expect("a thread that measures"));
             Ok(first + second.transpose()?.unwrap_or_default())
         })
@@ -100,7 +101,7 @@ impl Touch {
 ///
 /// # Errors
 /// A call failed.
-pub fn measure() -> Result<()> {
+pub fn measure(scale: Scale) -> Result<()> {
     let component = touch::component()?;
     let all = Allocator::ALL.into_iter().filter(|a| a.is_available());
     let all = all.map(|allocator| (allocator.name(), allocator));
@@ -111,9 +112,9 @@ pub fn measure() -> Result<()> {
     }
     for threads in [1, 2] {
         let mut rounds = vec![Vec::new(); sides.len()];
-        for round in 0..=ROUNDS {
+        for round in 0..=scale.rounds(ROUNDS) {
             for ((_, side), rates) in sides.iter().zip(&mut rounds) {
-                let rate = side.rate(threads)?;
+                let rate = side.rate(threads, scale.time(ROUND))?;
                 // The first warms up.
                 if round > 0 {
                     rates.push(rate);

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use millpond::{EngineConfig, HandlerConfig, memory_sum};
 use millpond_tests::folder::Folder;
 use millpond_tests::program::Program;
 use wasmtime::Result;
@@ -15,14 +16,18 @@ use super::role::{NO_CACHE, ROLE};
 use super::touch;
 use crate::clock;
 use crate::cores::{Place, go};
+use crate::guest::Guest;
 use crate::notes::note;
+use crate::scale::Scale;
 
 const STARTS: usize = 9;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 /// Handlers whose memory is compared.
 const FEW: usize = 8;
 const MANY: usize = 208;
 const LOADED: usize = 1_000;
+/// What is bounded, and not measured.
+const MOST: &str = "the most that defaults can need";
 /// Ready instances that are compared with none.
 const READY: usize = 64;
 
@@ -45,14 +50,14 @@ fn heard(program: &Program, begins: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The process failed.
-pub fn cold_start() -> Result<()> {
+pub fn cold_start(scale: Scale) -> Result<()> {
     go(Place::Anywhere)?;
     let folder = Folder::new();
     let kept = folder.path().join("kept").display().to_string();
     // The first run keeps the code.
     start(&kept)?;
     for (cache, name) in [(&*kept, "kept code"), (NO_CACHE, "compiled")] {
-        let times = (0..STARTS)
+        let times = (0..scale.rounds(STARTS))
             .map(|_| start(cache))
             .collect::<Result<Vec<_>>>()?;
         note("cold start", name, "ms, exec to settled", times);
@@ -105,15 +110,17 @@ fn loaded(folder: &Path, count: usize, ready: usize) -> Result<Loaded> {
 ///
 /// # Errors
 /// A process failed.
-pub fn handlers() -> Result<()> {
+pub fn handlers(scale: Scale) -> Result<()> {
     go(Place::Anywhere)?;
+    let [all, many] = [LOADED, MANY].map(|count| scale.count(count as u64) as usize);
+    let few = FEW.min(many / 2);
     let folder = Folder::new();
     let components = folder.path().join("components");
     std::fs::create_dir_all(&components)?;
-    for (number, component) in touch::numbered(LOADED)?.enumerate() {
+    for (number, component) in touch::numbered(all)?.enumerate() {
         std::fs::write(components.join(number.to_string()), component)?;
     }
-    let compiled = loaded(folder.path(), LOADED, 0)?;
+    let compiled = loaded(folder.path(), all, 0)?;
     note(
         "handlers",
         "1,000 loaded: start, compiled",
@@ -122,17 +129,17 @@ pub fn handlers() -> Result<()> {
     );
     let (mut idle, mut slot) = (Vec::new(), Vec::new());
     let mut thousand = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        let [few, many, ready] = [(FEW, 0), (MANY, 0), (FEW, READY)]
-            .map(|(count, ready)| loaded(folder.path(), count, ready));
-        let few = few?.resident_kib;
-        idle.push((many?.resident_kib - few) / (MANY - FEW) as f64);
-        slot.push((ready?.resident_kib - few) / READY as f64);
-        let all = loaded(folder.path(), LOADED, 0)?;
+    for _ in 0..scale.rounds(ROUNDS) {
+        let of =
+            |count, ready| -> Result<f64> { Ok(loaded(folder.path(), count, ready)?.resident_kib) };
+        let base = of(few, 0)?;
+        idle.push((of(many, 0)? - base) / (many - few) as f64);
+        slot.push((of(few, READY)? - base) / READY as f64);
+        let loaded = loaded(folder.path(), all, 0)?;
         let values = [
-            all.start_ms,
-            all.resident_kib / 1_024.0,
-            all.message_nanos / 1e3,
+            loaded.start_ms,
+            loaded.resident_kib / 1_024.0,
+            loaded.message_nanos / 1e3,
         ];
         thousand
             .iter_mut()
@@ -151,6 +158,11 @@ pub fn handlers() -> Result<()> {
         "KB resident, 64 KB image",
         slot,
     );
+    let guest = Guest::Echo;
+    let defaults = HandlerConfig::file(guest.name(), guest.path());
+    let sum = memory_sum(&EngineConfig::new().shards(1).handler(defaults))?;
+    let megabytes = sum.total() as f64 / 1e6;
+    note("memory", MOST, "MB, 1 shard, 1 handler", [megabytes]);
     let names = [
         ("start, kept code", "ms"),
         ("resident", "MB"),

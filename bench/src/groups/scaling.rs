@@ -12,6 +12,7 @@ use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::Guest;
 use crate::notes::note;
+use crate::scale::Scale;
 
 /// Rounds of each, in turn.
 const ROUNDS: usize = 7;
@@ -30,17 +31,18 @@ const SHARDS_MAX: usize = 16;
 ///
 /// # Errors
 /// A message was lost, or a call failed.
-pub fn measure() -> Result<()> {
+pub fn measure(scale: Scale) -> Result<()> {
     go(Place::Anywhere)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let counts = [1, 2, 4, 8, 16].into_iter();
     let counts: Vec<usize> = counts.filter(|n| *n <= cores.min(SHARDS_MAX)).collect();
     let engines = counts.iter().map(|shards| start(*shards));
     let engines = engines.collect::<Result<Vec<_>>>()?;
+    let messages = scale.count(MESSAGES as u64) as usize;
     let mut rounds = vec![Vec::new(); counts.len()];
-    for round in 0..=ROUNDS {
+    for round in 0..=scale.rounds(ROUNDS) {
         for ((engine, shards), rates) in engines.iter().zip(&counts).zip(&mut rounds) {
-            let rate = rate(engine, MESSAGES * shards)?;
+            let rate = rate(engine, messages * shards)?;
             // The first warms up.
             if round > 0 {
                 rates.push(rate);

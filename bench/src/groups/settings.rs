@@ -12,6 +12,7 @@ use crate::guest::Guest;
 use crate::notes::note;
 use crate::raw::{Allocator, RawLoop, Setting};
 use crate::reset;
+use crate::scale::Scale;
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(120);
@@ -22,7 +23,7 @@ const CASES: [(Guest, usize); 3] = [(Guest::Echo, 1), (Guest::Echo, 64), (Guest:
 ///
 /// # Errors
 /// A call failed.
-pub fn measure() -> Result<()> {
+pub fn measure(scale: Scale) -> Result<()> {
     let reset = reset::chosen()?;
     for (guest, batch) in CASES {
         let varied = Setting::ALL.map(|s| (s.name(), Allocator::Varied(reset, s)));
@@ -33,10 +34,10 @@ pub fn measure() -> Result<()> {
         }
         let mut base = RawLoop::new(guest, Allocator::Ours(reset), batch)?;
         go(Place::Shard)?;
-        for round in 0..=ROUNDS {
-            let least = base.run_for(ROUND)?.rate_on_core();
+        for round in 0..=scale.rounds(ROUNDS) {
+            let least = base.run_for(scale.time(ROUND))?.rate_on_core();
             for (_, side, ratios) in &mut sides {
-                let ratio = side.run_for(ROUND)?.rate_on_core() / least;
+                let ratio = side.run_for(scale.time(ROUND))?.rate_on_core() / least;
                 // The first warms up.
                 if round > 0 {
                     ratios.push(ratio);

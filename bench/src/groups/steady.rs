@@ -1,12 +1,13 @@
 //! The way of messages through an engine at a steady rate: from when they should have been published to their settlement.
 //!
 //! The latencies are the engine's own, which count from the time that a message carries: here the time at which it was to be published,
-//! so that a publisher or an engine that stalls is not hidden.
+//! so that a publisher or an engine that stalls is not hidden. Before what counts comes a part at the same rate that does not, as on NATS: what is
+//! new then is neither in the caches nor predicted, and the engine has yet to learn what a call costs.
 
 use std::time::{Duration, Instant};
 
 use millpond::{
-    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Refusal, Stats,
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Latencies, Message, Refusal, Stats,
 };
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
@@ -15,23 +16,27 @@ use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 use crate::notes::{note, spread};
+use crate::scale::Scale;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 /// Messages that tell what the engine can do, published as fast as it takes them.
 const FLOOD_MESSAGES: u64 = 150_000;
-/// How long a steady rate is kept.
+/// How long a steady rate is kept, and how long before that, which does not count.
 const STEADY: Duration = Duration::from_millis(700);
+const WARM: Duration = Duration::from_millis(175);
 /// Parts of that, in percent.
 const LEVELS: [u32; 3] = [10, 50, 80];
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is asked whether the warm-up is over.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// At a tenth, half and four fifths of what the engine can do.
 ///
 /// # Errors
 /// A message was lost, or a call failed.
-pub fn measure() -> Result<()> {
-    let capacity = (0..ROUNDS)
-        .map(|_| capacity())
+pub fn measure(scale: Scale) -> Result<()> {
+    let capacity = (0..scale.rounds(ROUNDS))
+        .map(|_| capacity(scale.count(FLOOD_MESSAGES)))
         .collect::<Result<Vec<_>>>()?;
     let median = spread(capacity.clone())[1];
     note(
@@ -42,10 +47,10 @@ pub fn measure() -> Result<()> {
     );
     for percent in LEVELS {
         let mut rows = [const { Vec::new() }; 3];
-        for _ in 0..ROUNDS {
-            let stats = at(median * f64::from(percent) / 100.0)?;
+        for _ in 0..scale.rounds(ROUNDS) {
+            let latencies = at(median * f64::from(percent) / 100.0, scale)?;
             for (row, quantile) in rows.iter_mut().zip([0.5, 0.99, 0.999]) {
-                row.push(micros(stats.latency.quantile(quantile)));
+                row.push(micros(latencies.quantile(quantile)));
             }
         }
         for (row, name) in rows.into_iter().zip(["p50", "p99", "p99.9"]) {
@@ -61,31 +66,53 @@ pub fn measure() -> Result<()> {
 }
 
 /// What one publisher and one shard do together, as fast as the shard takes it.
-fn capacity() -> Result<f64> {
+fn capacity(messages: u64) -> Result<f64> {
     let engine = start(2)?;
     go(Place::Publisher)?;
     let begun = clock::now();
-    for _ in 0..FLOOD_MESSAGES {
+    for _ in 0..messages {
         publish(&engine, clock::now())?;
     }
-    settled(&engine, FLOOD_MESSAGES)?;
-    Ok(FLOOD_MESSAGES as f64 / (clock::now() - begun).as_secs_f64())
+    settled(&engine, messages)?;
+    Ok(messages as f64 / (clock::now() - begun).as_secs_f64())
 }
 
-/// So many messages a second, each at its time.
-fn at(rate: f64) -> Result<Stats> {
+/// So many messages a second, each at its time: the latencies of those that are not of the warm-up.
+fn at(rate: f64, scale: Scale) -> Result<Latencies> {
     let engine = start(2)?;
     go(Place::Publisher)?;
-    let count = (rate * STEADY.as_secs_f64()) as u64;
+    let warm = publish_at(&engine, rate, scale.time(WARM))?;
+    let begun = clock::now();
+    while engine.stats().in_flight > 0 {
+        ensure!(
+            clock::now() - begun < PATIENCE,
+            "messages of the warm-up are still in flight"
+        );
+        std::thread::park_timeout(LOOK);
+    }
+    let before = engine.stats().latency;
+    let count = publish_at(&engine, rate, scale.time(STEADY))?;
+    let latencies = settled(&engine, warm + count)?.latency.since(&before);
+    ensure!(
+        latencies.count() == count,
+        "{} latencies of {count} messages",
+        latencies.count()
+    );
+    Ok(latencies)
+}
+
+/// Publishes at this rate for so long; how many.
+fn publish_at(engine: &Engine, rate: f64, time: Duration) -> Result<u64> {
+    let count = (rate * time.as_secs_f64()) as u64;
     let begun = clock::now();
     for number in 0..count {
         let intended = begun + Duration::from_secs_f64(number as f64 / rate);
         while clock::now() < intended {
             std::hint::spin_loop();
         }
-        publish(&engine, intended)?;
+        publish(engine, intended)?;
     }
-    settled(&engine, count)
+    Ok(count)
 }
 
 fn start(ready: usize) -> Result<Engine> {

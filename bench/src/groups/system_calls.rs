@@ -11,6 +11,7 @@ use wasmtime::{Result, ensure};
 
 use super::role::ROLE;
 use crate::notes::note;
+use crate::scale::Scale;
 use crate::warm::{ROWS, Row};
 
 /// Calls of the first run; the second makes twice as many.
@@ -31,10 +32,10 @@ pub struct Counted {
 ///
 /// # Errors
 /// There is no `strace`, or the program failed under it.
-pub fn measure() -> Result<()> {
+pub fn measure(scale: Scale) -> Result<()> {
     const GROUP: &str = "system calls";
     for row in ROWS.into_iter().filter(|row| !row.packed) {
-        let (name, counted) = (row.name(), counted(row)?);
+        let (name, counted) = (row.name(), counted(row, scale)?);
         let case = format!("{name}: beside the reset");
         note(GROUP, case, "a message", [counted.a_message]);
         let case = format!("{name}: the reset");
@@ -47,8 +48,9 @@ pub fn measure() -> Result<()> {
 ///
 /// # Errors
 /// As [`measure`].
-pub fn counted(row: Row) -> Result<Counted> {
-    let (once, twice) = (count(row, CALLS)?, count(row, 2 * CALLS)?);
+pub fn counted(row: Row, scale: Scale) -> Result<Counted> {
+    let calls = scale.count(CALLS as u64) as usize;
+    let (once, twice) = (count(row, calls)?, count(row, 2 * calls)?);
     let more = |resets: bool| {
         let of = |counts: &BTreeMap<String, i64>| -> i64 {
             let all = counts.iter();
@@ -56,7 +58,7 @@ pub fn counted(row: Row) -> Result<Counted> {
                 .map(|(_, count)| count)
                 .sum()
         };
-        (of(&twice) - of(&once)) as f64 / CALLS as f64
+        (of(&twice) - of(&once)) as f64 / calls as f64
     };
     Ok(Counted {
         a_message: more(false) / row.batch as f64,

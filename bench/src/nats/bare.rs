@@ -1,6 +1,5 @@
 //! The services on a bare blocking socket: as little as can be done.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::{Result, ensure};
@@ -10,15 +9,17 @@ use super::role::Ready;
 use super::wire::{Wire, number};
 use crate::guest::PAYLOAD_BYTES;
 
-/// Answers requests for good.
-pub(super) fn echo(address: &str, subject: &str, ready: Ready) -> Result<()> {
+/// Answers requests for good; an answer is counted before it is sent.
+pub(super) fn echo(address: &str, subject: &str, handled: &AtomicU64, ready: Ready) -> Result<()> {
     let mut wire = Wire::connect(address)?;
     wire.say(&format!("SUB {subject} q 1"));
     wire.settle()?;
     ready.is();
     loop {
         wire.fill()?;
+        let mut count = 0;
         wire.drain(|came, out| {
+            count += 1;
             out.extend_from_slice(b"PUB ");
             out.extend_from_slice(came.reply);
             out.push(b' ');
@@ -27,6 +28,7 @@ pub(super) fn echo(address: &str, subject: &str, ready: Ready) -> Result<()> {
             out.extend_from_slice(came.payload);
             out.extend_from_slice(b"\r\n");
         })?;
+        handled.fetch_add(count, Ordering::Release);
         wire.flush()?;
     }
 }
@@ -36,7 +38,7 @@ pub(super) fn consume(
     address: &str,
     durable: &str,
     messages: u64,
-    handled: &Arc<AtomicU64>,
+    handled: &AtomicU64,
     ready: Ready,
 ) -> Result<()> {
     let mut wire = Wire::connect(address)?;

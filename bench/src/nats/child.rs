@@ -14,7 +14,7 @@ pub(super) struct Service {
     program: Program,
 }
 
-/// What a service has used, and handled and shed where it counts that.
+/// What a service has used, handled and shed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,

@@ -12,6 +12,7 @@ use super::side::{Measured, Side};
 use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::PAYLOAD_BYTES;
+use crate::scale::Scale;
 
 /// The stream.
 pub(super) const STREAM: &str = "BENCH";
@@ -19,7 +20,7 @@ pub(super) const STREAM: &str = "BENCH";
 const SUBJECT: &str = "bench.stream";
 /// The messages that each consumer gets. One less is stored at first: the last is stored when the consumer is no longer paused,
 /// since a server goes on at a new message, and not before a heartbeat otherwise. Each consumer begins one message later.
-pub(super) const MESSAGES: u64 = 200_000;
+const MESSAGES: u64 = 200_000;
 /// Digits at the beginning of a payload: the message's number.
 pub(super) const PAYLOADS: usize = 12;
 /// Messages of one pull of the bare socket, and what it asks with.
@@ -41,15 +42,16 @@ const LOOK: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures all sides; only those whose name contains `filter`.
-pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side>> {
+pub(super) fn measure(url: &str, address: &str, filter: &str, scale: Scale) -> Result<Vec<Side>> {
+    let messages = scale.count(MESSAGES);
     go(Place::Anywhere)?;
     let client = Client::connect(url);
     let settings = json!({ "storage": "memory", "max_msgs": -1 });
     client.create_stream(STREAM, &[SUBJECT], settings);
-    client.store_all((0..MESSAGES - 1).map(post));
+    client.store_all((0..messages - 1).map(|number| post(number, messages)));
     let mut all = vec![
-        ("bare".to_owned(), "consume-bare", MESSAGES),
-        ("native".to_owned(), "consume-native", MESSAGES),
+        ("bare".to_owned(), "consume-bare", messages),
+        ("native".to_owned(), "consume-native", messages),
     ];
     for batch in BATCHES {
         all.push((format!("ours, {batch} a call"), "consume-ours", batch));
@@ -59,13 +61,14 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
         all.push((name, "consume-ours-3", batch));
     }
     all.retain(|(name, ..)| name.contains(filter));
-    let mut stored = MESSAGES - 1;
+    let mut stored = messages - 1;
     let mut sides: Vec<Side> = all.iter().map(|(name, ..)| Side::new(name)).collect();
-    for round in 0..=ROUNDS {
+    for round in 0..=scale.rounds(ROUNDS) {
         for (place, (_, role, number)) in all.iter().enumerate() {
             let durable = format!("{role}-{round}-{number}");
             stored += 1;
-            let measured = once(&client, address, role, &durable, *number, stored)?;
+            let names = (*role, &*durable, *number);
+            let measured = once(&client, address, names, (messages, stored))?;
             // The first is the server's warm-up.
             if round > 0 {
                 sides[place].rounds.push(measured);
@@ -76,25 +79,23 @@ pub(super) fn measure(url: &str, address: &str, filter: &str) -> Result<Vec<Side
 }
 
 /// Any so many in a row have the same numbers.
-fn post(number: u64) -> Post {
+fn post(number: u64, messages: u64) -> Post {
     let rest = "x".repeat(PAYLOAD_BYTES - PAYLOADS);
-    Post::new(SUBJECT, format!("{:0PAYLOADS$}{rest}", number % MESSAGES))
+    Post::new(SUBJECT, format!("{:0PAYLOADS$}{rest}", number % messages))
 }
 
-/// One side once, on the messages up to number `last`: the consumer is paused until the service waits for it.
+/// One side once, on so many messages up to number `last`: the consumer is paused until the service waits for it.
 fn once(
     client: &Client,
     address: &str,
-    role: &str,
-    durable: &str,
-    number: u64,
-    last: u64,
+    (role, durable, number): (&str, &str, u64),
+    (messages, last): (u64, u64),
 ) -> Result<Measured> {
     let settings = json!({
         "max_ack_pending": ACK_PENDING_MAX,
         "ack_wait": 60_000_000_000_u64,
         "deliver_policy": "by_start_sequence",
-        "opt_start_seq": last - MESSAGES + 1,
+        "opt_start_seq": last - messages + 1,
         "pause_until": "2100-01-01T00:00:00Z",
     });
     client.create_consumer(STREAM, durable, settings);
@@ -107,7 +108,7 @@ fn once(
     let begun = clock::now();
     let resumed = client.api(&format!("CONSUMER.PAUSE.{STREAM}.{durable}"), &json!({}));
     resumed.map_err(|error| format_err!("resuming a consumer: {}", error.description))?;
-    client.publish([post(last - 1)]);
+    client.publish([post(last - 1, messages)]);
     let info = loop {
         let info = client.consumer(STREAM, durable);
         if info["ack_floor"]["stream_seq"].as_u64() >= Some(last) {
@@ -121,22 +122,22 @@ fn once(
     };
     let elapsed = clock::now() - begun;
     let after = service.usage()?;
-    check(&info)?;
+    check(&info, messages)?;
     let handled = after.handled - before.handled;
     ensure!(
-        handled == MESSAGES,
-        "{role}: {handled} of {MESSAGES} were handled"
+        handled == messages,
+        "{role}: {handled} of {messages} were handled"
     );
     client.delete_consumer(STREAM, durable);
     let seconds = elapsed.as_secs_f64();
-    Ok(Measured::between(before, after, MESSAGES, seconds))
+    Ok(Measured::between(before, after, messages, seconds))
 }
 
 /// Checks what the server says of a consumer at the end.
-fn check(info: &Value) -> Result<()> {
+fn check(info: &Value, messages: u64) -> Result<()> {
     let wanted = [
-        ("/delivered/consumer_seq", MESSAGES),
-        ("/ack_floor/consumer_seq", MESSAGES),
+        ("/delivered/consumer_seq", messages),
+        ("/ack_floor/consumer_seq", messages),
         ("/num_ack_pending", 0),
         ("/num_pending", 0),
         ("/num_redelivered", 0),

@@ -9,6 +9,7 @@ mod bare;
 mod child;
 mod consume;
 mod echo;
+pub(crate) mod layers;
 mod load;
 mod native;
 mod open;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use millpond_tests::nats::{Server, Settings};
 use wasmtime::Result;
 
+pub use self::layers::layers;
 pub use self::open::latency;
 
 use self::side::noted;
@@ -31,13 +33,14 @@ use crate::guest::{Guest, HEADER};
 use crate::notes::note;
 use crate::raw::{Allocator, RawLoop};
 use crate::reset;
+use crate::scale::Scale;
 
 /// What a request of the echo has in its metadata beside its subject and id.
 const OWN: [(&str, &str); 2] = [("reply-to", "_INBOX.load-echo.0001"), HEADER];
 /// Messages a call of the floor, and how long a round of it takes.
 const FLOOR_BATCH: usize = 64;
 const FLOOR: Duration = Duration::from_millis(300);
-const FLOOR_ROUNDS: usize = 3;
+const FLOOR_ROUNDS: usize = 7;
 
 /// The parts that can be asked for by their names; the second only so.
 const PARTS: [&str; 3] = ["echo", "plain", "consume"];
@@ -62,14 +65,21 @@ pub fn server_version() -> Option<String> {
 }
 
 /// What Wasmtime alone needs for the same guest and the same records: no engine needs less with contract 1.
-fn floor(guest: Guest, own: &'static [(&'static str, &'static str)], part: &str) -> Result<()> {
+fn floor(
+    guest: Guest,
+    own: &'static [(&'static str, &'static str)],
+    part: &str,
+    scale: Scale,
+) -> Result<()> {
+    let time = scale.time(FLOOR);
     let reset = reset::chosen()?;
     go(Place::Shard)?;
     let raw = RawLoop::new(guest, Allocator::Ours(reset), FLOOR_BATCH)?;
     let mut raw = raw.with_metadata(own);
-    raw.run_for(FLOOR)?;
-    let round = |_| Ok(1e9 / raw.run_for(FLOOR)?.rate_on_core());
-    let rounds: Vec<f64> = (0..FLOOR_ROUNDS).map(round).collect::<Result<_>>()?;
+    raw.run_for(time)?;
+    let round = |_| Ok(1e9 / raw.run_for(time)?.rate_on_core());
+    let rounds = 0..scale.rounds(FLOOR_ROUNDS);
+    let rounds: Vec<f64> = rounds.map(round).collect::<Result<_>>()?;
     let case = format!("raw loop, no server, {FLOOR_BATCH} a call: CPU");
     note(&format!("nats {part}"), case, "ns a message", rounds);
     go(Place::Anywhere)
@@ -79,7 +89,7 @@ fn floor(guest: Guest, own: &'static [(&'static str, &'static str)], part: &str)
 ///
 /// # Errors
 /// A service failed, or its answers were wrong.
-pub fn measure(words: &[String]) -> Result<()> {
+pub fn measure(words: &[String], scale: Scale) -> Result<()> {
     let server = server()?;
     let (url, address) = (server.url(), server.address().to_string());
     let named = |part: &str| words.iter().any(|word| word == part);
@@ -89,13 +99,14 @@ pub fn measure(words: &[String]) -> Result<()> {
     let filter = filter.map_or("", String::as_str);
     for (part, head) in [("echo", true), ("plain", false)] {
         if wants(part) {
-            noted(part, &echo::measure(&address, head, filter)?);
-            floor(Guest::Echo, if head { &OWN } else { &OWN[..1] }, part)?;
+            noted(part, &echo::measure(&address, head, filter, scale)?);
+            let own = if head { &OWN } else { &OWN[..1] };
+            floor(Guest::Echo, own, part, scale)?;
         }
     }
     if wants("consume") {
-        noted("consume", &consume::measure(&url, &address, filter)?);
-        floor(Guest::Counter, &[], "consume")?;
+        noted("consume", &consume::measure(&url, &address, filter, scale)?);
+        floor(Guest::Counter, &[], "consume", scale)?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@
 //! (`ready_chunks`), tokio's budget kept and lifted (`unconstrained`), larger queues, batches of 500 to 10,000 messages. The best for echo
 //! was a current-thread runtime with `ready_chunks(256)`, unconstrained; for consuming, the same runtime, unconstrained, batches of 5,000.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::ConnectOptions;
@@ -76,8 +75,8 @@ impl Variant {
     }
 }
 
-/// Answers requests for good.
-pub(super) fn echo(address: &str, subject: &str, ready: Ready) -> Result<()> {
+/// Answers requests for good; an answer is counted before it is sent.
+pub(super) fn echo(address: &str, subject: &str, handled: &AtomicU64, ready: Ready) -> Result<()> {
     let variant = Variant::read()?;
     variant.run(async {
         let client = variant.connect(address).await?;
@@ -88,6 +87,7 @@ pub(super) fn echo(address: &str, subject: &str, ready: Ready) -> Result<()> {
         if variant.chunks > 0 {
             let mut chunks = requests.ready_chunks(variant.chunks);
             while let Some(chunk) = chunks.next().await {
+                handled.fetch_add(chunk.len() as u64, Ordering::Release);
                 for request in chunk {
                     let reply = request.reply.context("a request has a reply subject")?;
                     client.publish(reply, request.payload).await?;
@@ -95,6 +95,7 @@ pub(super) fn echo(address: &str, subject: &str, ready: Ready) -> Result<()> {
             }
         } else {
             while let Some(request) = requests.next().await {
+                handled.fetch_add(1, Ordering::Release);
                 let reply = request.reply.context("a request has a reply subject")?;
                 client.publish(reply, request.payload).await?;
             }
@@ -108,7 +109,7 @@ pub(super) fn consume(
     address: &str,
     durable: &str,
     messages: u64,
-    handled: &Arc<AtomicU64>,
+    handled: &AtomicU64,
     ready: Ready,
 ) -> Result<()> {
     let variant = Variant::read()?;

@@ -19,15 +19,18 @@ use crate::clock;
 use crate::cores::{Place, go};
 use crate::guest::PAYLOAD_BYTES;
 use crate::notes::{note, spread};
+use crate::scale::Scale;
 
-const ROUNDS: usize = 3;
+/// Rounds; those of the capacity and of the levels that no goal needs are fewer.
+const ROUNDS: usize = 9;
+const ROUNDS_OTHER: usize = 5;
 /// How long a rate is kept; the first part of it is left out.
 const STEADY: Duration = Duration::from_millis(1_000);
 const WARM_PART: f64 = 0.2;
 /// How long the closed loop runs that tells what a side can do.
 const CLOSED: Duration = Duration::from_millis(500);
-/// Parts of what the slower side can do in the median, in percent; and the rate of an idle service.
-const LEVELS: [f64; 3] = [10.0, 50.0, 80.0];
+/// Parts of what the slower side can do in the median, in percent, with their rounds; and the rate of an idle service.
+const LEVELS: [(f64, usize); 3] = [(10.0, ROUNDS_OTHER), (50.0, ROUNDS), (80.0, ROUNDS_OTHER)];
 const IDLE_RATE: f64 = 1_000.0;
 /// Up to this part of it, in percent, every answer must come.
 const ALL_ANSWERED_MAX: f64 = 50.0;
@@ -50,14 +53,15 @@ const SIDES: [(&str, &str, &str, u64); 2] = [
 ///
 /// # Errors
 /// A service failed, or its answers were wrong.
-pub fn latency() -> Result<()> {
+pub fn latency(scale: Scale) -> Result<()> {
     let server = super::server()?;
     let address = server.address().to_string();
     let mut least = f64::INFINITY;
     for (name, role, subject, batch) in SIDES {
         let mut rates = Vec::new();
-        for _ in 0..ROUNDS {
-            rates.push(capacity(&address, role, subject, batch)?);
+        for _ in 0..scale.rounds(ROUNDS_OTHER) {
+            let closed = scale.time(CLOSED);
+            rates.push(capacity(&address, role, subject, batch, closed)?);
         }
         least = least.min(spread(rates.clone())[1]);
         note(
@@ -67,59 +71,72 @@ pub fn latency() -> Result<()> {
             rates,
         );
     }
-    steady(&address, "idle", IDLE_RATE, true)?;
-    for percent in LEVELS {
-        let all = percent <= ALL_ANSWERED_MAX;
+    let steady = |name: &str, rate, rounds| {
+        let level = Level {
+            name,
+            rate,
+            all_answered: rate <= least * ALL_ANSWERED_MAX / 100.0,
+            rounds: scale.rounds(rounds),
+            time: scale.time(STEADY),
+        };
+        level.measure(&address)
+    };
+    steady("idle", IDLE_RATE, ROUNDS)?;
+    for (percent, rounds) in LEVELS {
         let rate = least * percent / 100.0;
-        steady(&address, &format!("at {percent:.0} %"), rate, all)?;
+        steady(&format!("at {percent:.0} %"), rate, rounds)?;
     }
     Ok(())
 }
 
-/// Both sides at one rate, in turn; whether all of the answers must come.
-fn steady(address: &str, level: &str, rate: f64, all: bool) -> Result<()> {
-    let mut rows = vec![[const { Vec::new() }; 4]; SIDES.len()];
-    for _ in 0..ROUNDS {
-        for ((name, role, subject, batch), row) in SIDES.iter().zip(&mut rows) {
-            let answered = at(address, role, subject, *batch, rate)?;
-            let (shed, asked) = (answered.shed, answered.asked);
-            ensure!(
-                shed == 0 || !all,
-                "{name} {level}: {shed} of {asked} requests were shed"
-            );
-            let shed = shed as f64 * 100.0 / asked as f64;
-            let values = [0.5, 0.99, 0.999].map(|quantile| answered.micros(quantile));
-            let values = values.into_iter().chain([shed]);
-            row.iter_mut().zip(values).for_each(|(row, v)| row.push(v));
+/// A rate that both sides have, in turn.
+struct Level<'a> {
+    name: &'a str,
+    rate: f64,
+    /// Whether all of the answers must come.
+    all_answered: bool,
+    rounds: usize,
+    time: Duration,
+}
+
+impl Level<'_> {
+    fn measure(&self, address: &str) -> Result<()> {
+        let level = self.name;
+        let mut rows = vec![[const { Vec::new() }; 4]; SIDES.len()];
+        for _ in 0..self.rounds {
+            for ((name, role, subject, batch), row) in SIDES.iter().zip(&mut rows) {
+                let answered = at(address, role, subject, *batch, (self.rate, self.time))?;
+                let (shed, asked) = (answered.shed, answered.asked);
+                ensure!(
+                    shed == 0 || !self.all_answered,
+                    "{name} {level}: {shed} of {asked} requests were shed"
+                );
+                let shed = shed as f64 * 100.0 / asked as f64;
+                let values = [0.5, 0.99, 0.999].map(|quantile| answered.micros(quantile));
+                let values = values.into_iter().chain([shed]);
+                row.iter_mut().zip(values).for_each(|(row, v)| row.push(v));
+            }
         }
-    }
-    let names = ["p50", "p99", "p99.9", "shed"];
-    for ((side, ..), row) in SIDES.iter().zip(rows) {
-        for (values, name) in row.into_iter().zip(names) {
-            let unit = if name == "shed" {
-                "% of requests"
-            } else {
-                "µs"
-            };
-            note(
-                "nats latency",
-                format!("{side} {level}: {name}"),
-                unit,
-                values,
-            );
+        for ((side, ..), row) in SIDES.iter().zip(rows) {
+            for (values, name) in row.into_iter().zip(["p50", "p99", "p99.9", "shed"]) {
+                let is_part = name == "shed";
+                let unit = if is_part { "% of requests" } else { "µs" };
+                let case = format!("{side} {level}: {name}");
+                note("nats latency", case, unit, values);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Requests a second with many outstanding.
-fn capacity(address: &str, role: &str, subject: &str, batch: u64) -> Result<f64> {
+fn capacity(address: &str, role: &str, subject: &str, batch: u64, closed: Duration) -> Result<f64> {
     go(Place::Anywhere)?;
     let _service = Service::start(role, address, subject, batch)?;
     go(Place::Publisher)?;
     let mut load = Load::new(address, subject, true)?;
-    load.run(CLOSED / 4)?;
-    let asked = load.run(CLOSED)?;
+    load.run(closed / 4)?;
+    let asked = load.run(closed)?;
     Ok(asked.messages as f64 / asked.elapsed.as_secs_f64())
 }
 
@@ -140,12 +157,18 @@ impl Answered {
     }
 }
 
-/// One side at this rate. What an engine has not answered it must have shed, by its own count.
-fn at(address: &str, role: &str, subject: &str, batch: u64, rate: f64) -> Result<Answered> {
+/// One side at a rate for a time. What an engine has not answered it must have shed, by its own count.
+fn at(
+    address: &str,
+    role: &str,
+    subject: &str,
+    batch: u64,
+    (rate, time): (f64, Duration),
+) -> Result<Answered> {
     go(Place::Anywhere)?;
     let mut service = Service::start(role, address, subject, batch)?;
     go(Place::Publisher)?;
-    let all = Open::new(address, subject)?.run(rate)?;
+    let all = Open::new(address, subject)?.run(rate, time)?;
     let (asked, warm) = (all.len(), (all.len() as f64 * WARM_PART) as usize);
     let shed = all.iter().filter(|latency| latency.is_none()).count();
     let counted = service.usage()?.shed;
@@ -186,9 +209,9 @@ impl Open {
         Ok(Self { wire, request })
     }
 
-    /// Sends at this rate; the latency of each request, in their order, and none where no answer came.
-    fn run(&mut self, rate: f64) -> Result<Vec<Option<Duration>>> {
-        let count = (rate * STEADY.as_secs_f64()) as usize;
+    /// Sends at this rate for so long; the latency of each request, in their order, and none where no answer came.
+    fn run(&mut self, rate: f64, time: Duration) -> Result<Vec<Option<Duration>>> {
+        let count = (rate * time.as_secs_f64()) as usize;
         let mut latencies = vec![None; count];
         let (mut sent, mut came, mut wrong) = (0, 0, 0);
         let begun = clock::now();

@@ -1,7 +1,7 @@
 //! A service in a process of its own, so that its CPU is its own: what that process does.
 //!
 //! It says `ready` on standard output once it serves. Then it answers each line on standard input with the CPU that it has had
-//! so far, of all its threads, all of it and the kernel's part; and how many messages it has handled and shed, where it counts them. It ends
+//! so far, of all its threads, all of it and the kernel's part; and how many messages it has handled and, where it sheds any, shed. It ends
 //! with its input.
 
 use std::io::BufRead;
@@ -63,8 +63,8 @@ pub fn play(arguments: &[String]) -> Result<()> {
     };
     let (count, messages) = (Arc::clone(&handled), most as u64);
     let serve: Box<dyn FnOnce() -> Result<()> + Send> = match role {
-        "echo-bare" => Box::new(move || bare::echo(&address, &name, Ready)),
-        "echo-native" => Box::new(move || native::echo(&address, &name, Ready)),
+        "echo-bare" => Box::new(move || bare::echo(&address, &name, &count, Ready)),
+        "echo-native" => Box::new(move || native::echo(&address, &name, &count, Ready)),
         "consume-bare" => Box::new(move || bare::consume(&address, &name, messages, &count, Ready)),
         "consume-native" => {
             Box::new(move || native::consume(&address, &name, messages, &count, Ready))

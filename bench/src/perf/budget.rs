@@ -1,6 +1,10 @@
 //! What a message takes, layer by layer: parts that add up to what was measured of the whole, since what is left of a sum is a part too.
+//!
+//! Of our side on NATS a part is measured in a process of its own or in memory alone: the engine in process with packs, and with messages in their place;
+//! parser, layout and writer over the same bytes; the kernel's part of the service's time. What is left then no measurement explains.
 
 use super::rows::{NONE, Rows, table};
+use crate::nats::layers::GROUP as LAYER;
 use crate::record::Record;
 use crate::report::{GROUP, PIECE_NAMES, PIECES};
 
@@ -19,10 +23,13 @@ const COLUMNS: [Column; 4] = [
     ),
 ];
 
+/// The engine in process, fed with the messages that packs of a column on NATS are made of.
+const IN_MESSAGES: &str = "batch-echo, in messages, 256 a call: engine";
+
 /// A layer's name, and whether it is a part or the sum of all parts above.
 type Layer = (&'static str, bool);
 
-const LAYERS: [Layer; 11] = [
+const LAYERS: [Layer; 15] = [
     ("a store", false),
     ("an instance", false),
     ("the call: lowering, the guest, lifting", false),
@@ -31,8 +38,12 @@ const LAYERS: [Layer; 11] = [
     ("raw Wasmtime loop", true),
     ("the engine beside it", false),
     ("engine in process", true),
+    ("messages in place of a pack: laying out", false),
+    ("the same: taking in and settling each", false),
+    ("the parser", false),
+    ("the writer", false),
     ("the kernel: sockets, wake-ups, reset", false),
-    ("protocol, copies, routing: what is left", false),
+    ("what none of these explains", false),
     ("total", true),
 ];
 
@@ -70,6 +81,11 @@ fn layers(rows: Rows<'_>, (_, case, on_nats): Column) -> [Option<f64>; LAYERS.le
     let (cpu, kernel) = (beside("CPU"), beside("CPU in the kernel"));
     let left = |all: Option<f64>, part: Option<f64>| Some(all? - part?);
     let total = if on_nats.is_some() { cpu } else { engine };
+    let step = |name: &str| on_nats.and_then(|_| rows.median(LAYER, name));
+    let steps = ["lay out", "parse", "write"].map(step);
+    let in_messages = on_nats.and_then(|_| rows.median(GROUP, IN_MESSAGES));
+    let each = left(left(in_messages, engine), steps[0]);
+    let known = [engine, steps[0], each, steps[1], steps[2], kernel];
     [
         pieces[0],
         pieces[1],
@@ -79,8 +95,12 @@ fn layers(rows: Rows<'_>, (_, case, on_nats): Column) -> [Option<f64>; LAYERS.le
         raw,
         left(engine, raw),
         engine,
+        steps[0],
+        each,
+        steps[1],
+        steps[2],
         kernel,
-        left(left(cpu, engine), kernel),
+        left(cpu, known.into_iter().sum()),
         total,
     ]
 }
@@ -111,6 +131,10 @@ mod tests {
             rows.push(row(GROUP, format!("{case}: engine"), value(18)));
             if let Some(side) = on_nats {
                 rows.push(row("nats echo", format!("{side}: CPU"), value(90)));
+                rows.push(row(GROUP, IN_MESSAGES.into(), value(40)));
+                for (part, name) in ["lay out", "parse", "write"].into_iter().enumerate() {
+                    rows.push(row(LAYER, name.into(), value(2 + part)));
+                }
                 let kernel = format!("{side}: CPU in the kernel");
                 rows.push(row("nats echo", kernel, value(30)));
             }

@@ -1,4 +1,5 @@
-//! PERF.md's parts that a record fills: the goals, the budget, the machine, the results. The bench prints the same at its end.
+//! What is written of a record: PERF.md's parts that it fills (the goals, the budget, the machine, the results), and beside it, in its folder, the
+//! longer tables, which no goal needs.
 //!
 //! PERF.md names its record in one line, and has a pair of lines for each part, between which nobody writes by hand. Its pictures are those
 //! of the same record.
@@ -6,33 +7,52 @@
 mod budget;
 mod results;
 mod rows;
+mod tune;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wasmtime::error::Context as _;
 use wasmtime::{Result, ensure};
 
 use crate::goals;
 use crate::record::{Facts, Record, records};
+use crate::sources;
 
 /// A part: its name, and its text, none where the record has nothing of it.
 type Part = (&'static str, fn(&Record) -> Option<String>);
 
-/// All parts.
-const PARTS: [Part; 11] = [
+/// Those of PERF.md.
+const PARTS: [Part; 7] = [
+    ("sources", sourced),
     ("goals", judged),
     ("budget", budget::text),
     ("machine", machine),
-    ("in process", results::in_process),
-    ("call", results::call),
-    ("instances", results::instances),
     ("nats", results::nats),
     ("latency", results::latency),
-    ("start", results::start),
-    ("scaling", results::scaling),
-    ("settings", results::settings),
+    ("tune", tune::text),
 ];
+
+/// Those of the file beside the record, by their headings.
+const LONGER: [Part; 8] = [
+    ("In process", results::in_process),
+    ("Resetting used memory", results::resets),
+    (
+        "By contract, messages a call and bytes of payload, where a call holds them",
+        results::call,
+    ),
+    ("Fresh instances", results::instances),
+    ("JetStream, consume and ack", results::consume),
+    ("Start, memory, one message", results::start),
+    ("Shards", results::scaling),
+    (
+        "Wasmtime's settings, one at a time other than the engine has them",
+        results::settings,
+    ),
+];
+
+/// The file of the longer tables in a record's folder.
+pub const RESULTS: &str = "results.md";
 
 /// The line that names the record, and the lines around a part.
 const RECORD: (&str, &str) = ("<!-- record: bench/record/", " -->");
@@ -94,13 +114,23 @@ fn filled(perf: &str, record: &Record) -> Result<String> {
     Ok(text)
 }
 
-/// What a run prints at its end: each part of which it has measured something, but for the goals.
+/// The text of [`RESULTS`].
 #[must_use]
-pub fn printed(record: &Record) -> String {
-    let parts = PARTS.iter().filter(|(name, _)| *name != "goals");
-    parts
-        .filter_map(|(name, part)| Some(format!("{name}\n{}\n", part(record)?)))
-        .collect()
+pub fn results(record: &Record) -> String {
+    let part = |(name, part): &Part| Some(format!("\n## {name}\n{}", part(record)?));
+    let parts: String = LONGER.iter().filter_map(part).collect();
+    format!("# What PERF.md has no room for\nWritten from the record beside it.\n{parts}")
+}
+
+/// Keeps a record in a new folder under `parent`, and what PERF.md has no room for beside it; the folder.
+///
+/// # Errors
+/// It can't be written.
+pub fn kept(record: &Record, parent: &Path) -> Result<PathBuf> {
+    let folder = record.write(parent)?;
+    let path = folder.join(RESULTS);
+    fs::write(&path, results(record)).with_context(|| format!("writing {}", path.display()))?;
+    Ok(folder)
 }
 
 /// PERF.md, and what it should be.
@@ -111,6 +141,25 @@ pub fn read_and_written(path: &Path) -> Result<(String, String)> {
     let perf = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let should = written(&perf)?;
     Ok((perf, should))
+}
+
+/// Whether the code here is that of the record.
+fn sourced(record: &Record) -> Option<String> {
+    if record.sources.is_empty() {
+        return Some("The record does not say of which code it is.\n".to_owned());
+    }
+    let now = sources::here().ok()?;
+    let changed = sources::changed(&record.sources, &now);
+    if changed.is_empty() {
+        return Some("The code of engine and bench is that of the record.\n".to_owned());
+    }
+    let areas: Vec<_> = sources::areas(&changed);
+    let areas = areas.iter().map(|area| format!("`{area}`"));
+    let commit = record.facts.commit.trim_end_matches('+');
+    Some(format!(
+        "Since the record the code has changed in {}: its numbers are of the code before. `git diff {commit} -- engine/src bench Cargo.lock` shows how.\n",
+        areas.collect::<Vec<_>>().join(", ")
+    ))
 }
 
 fn judged(record: &Record) -> Option<String> {
@@ -178,15 +227,45 @@ mod tests {
             facts: Facts::here(&[]),
             rows,
             failed: vec!["latency: it rained".into()],
+            sources: sources::Sources::new(),
         }
+    }
+
+    #[test]
+    fn a_record_of_other_code_is_told_with_where_that_has_changed() {
+        let mut record = record(Vec::new());
+        assert!(sourced(&record).unwrap().contains("does not say"));
+        record.sources = sources::here().unwrap();
+        assert!(sourced(&record).unwrap().contains("is that of the record"));
+        record.sources.remove("engine/src/shard.rs").unwrap();
+        let told = sourced(&record).unwrap();
+        assert!(told.contains("changed in `engine/src`:"), "{told}");
+    }
+
+    #[test]
+    fn longer_tables_are_written_beside_the_record() {
+        let row = Row {
+            group: "scaling".into(),
+            case: "1 shard".into(),
+            unit: "messages/s".into(),
+            rounds: vec![3.0, 1.0, 2.0],
+        };
+        let text = results(&record(vec![row]));
+        let told = "## Shards\n| shards |";
+        assert!(text.contains(told), "{text}");
+        assert!(
+            text.contains("| 1 shard | 2.000 (1.000, 3.000) | 1.000 |"),
+            "{text}"
+        );
+        assert_eq!(text.matches("\n## ").count(), 1, "{text}");
     }
 
     #[test]
     fn every_part_is_written_and_only_between_its_lines() {
         let row = Row {
-            group: "scaling".into(),
-            case: "1 shard".into(),
-            unit: "messages/s".into(),
+            group: "latency".into(),
+            case: "in process at 50 %: p50".into(),
+            unit: "µs".into(),
             rounds: vec![3.0, 1.0, 2.0],
         };
         let perf = format!("before\n{}after\n", empty());
@@ -194,7 +273,7 @@ mod tests {
         assert!(text.starts_with("before\n") && text.ends_with("after\n"));
         assert!(!text.contains("old\n") && text.contains("it rained"));
         assert!(
-            text.contains("| 1 shard | 2.000 (1.000, 3.000) | 1.000 |"),
+            text.contains("| in process at 50 % | 2.000 (1.000, 3.000) | – | – | – |"),
             "{text}"
         );
         assert!(text.contains(&format!("{BEGIN}nats{CLOSE}{NOTHING}")));
@@ -203,7 +282,7 @@ mod tests {
                 .unwrap()
                 .matches(NOTHING)
                 .count(),
-            PARTS.len() - 2
+            PARTS.len() - 3
         );
     }
 

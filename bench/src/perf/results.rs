@@ -5,7 +5,7 @@ use crate::notes::Row;
 use crate::record::Record;
 use crate::report::GROUP;
 
-/// Engine ÷ raw loop; and the ways of resetting.
+/// Engine ÷ raw loop.
 pub(super) fn in_process(record: &Record) -> Option<String> {
     let rows = Rows(&record.rows);
     let cases = rows
@@ -23,7 +23,12 @@ pub(super) fn in_process(record: &Record) -> Option<String> {
         "engine ÷ raw, on core",
         "by the clock",
     ];
-    let compared = table(&head, cases.map(line).collect());
+    table(&head, cases.map(line).collect())
+}
+
+/// The ways of resetting used memory.
+pub(super) fn resets(record: &Record) -> Option<String> {
+    let rows = Rows(&record.rows);
     let reset = rows
         .group("reset")
         .map(|row| vec![row.case.clone(), told(row)]);
@@ -31,7 +36,7 @@ pub(super) fn in_process(record: &Record) -> Option<String> {
         "reset, raw loop, `counter`, 1 a call",
         "calls a second of a core",
     ];
-    joined([compared, table(&head, reset.collect())])
+    table(&head, reset.collect())
 }
 
 /// By contract, messages a call and payload.
@@ -87,10 +92,12 @@ pub(super) fn instances(record: &Record) -> Option<String> {
 
 /// Each side on NATS.
 pub(super) fn nats(record: &Record) -> Option<String> {
-    joined([
-        sides(record, "nats echo", "request and reply"),
-        sides(record, "nats consume", "JetStream, consume and ack"),
-    ])
+    sides(record, "nats echo", "request and reply")
+}
+
+/// Each side on JetStream.
+pub(super) fn consume(record: &Record) -> Option<String> {
+    sides(record, "nats consume", "JetStream, consume and ack")
 }
 
 fn sides(record: &Record, group: &str, name: &str) -> Option<String> {
@@ -125,44 +132,40 @@ fn sides(record: &Record, group: &str, name: &str) -> Option<String> {
 
 /// Latencies by load: in process, and on NATS of both sides.
 pub(super) fn latency(record: &Record) -> Option<String> {
+    const SIDES: [(&str, &str, &str); 3] = [
+        ("latency", "in process", "in process"),
+        ("nats latency", "ours", "NATS, ours"),
+        ("nats latency", "native", "NATS, native"),
+    ];
     const LEVELS: [&str; 4] = ["idle", "at 10 %", "at 50 %", "at 80 %"];
     let rows = Rows(&record.rows);
-    let quantiles = |group: &str, side: &str, level: &str| {
-        let of = |name: &str| rows.middle(group, &format!("{side} {level}: {name}"));
-        ["p50", "p99", "p99.9"].map(of).join(" / ")
+    let of_level = |level| SIDES.map(|(group, side, name)| (group, side, name, level));
+    let line = |(group, side, name, level)| {
+        let case = |what: &str| format!("{side} {level}: {what}");
+        rows.find(group, &case("p50"))?;
+        let cells = ["p50", "p99", "p99.9", "shed"].map(|what| rows.told(group, &case(what)));
+        Some(
+            [format!("{name} {level}")]
+                .into_iter()
+                .chain(cells)
+                .collect(),
+        )
     };
-    let line = |level: &str| {
-        let nats = ["ours", "native"].into_iter().flat_map(|side| {
-            let shed = rows.told("nats latency", &format!("{side} {level}: shed"));
-            [quantiles("nats latency", side, level), shed]
-        });
-        let inside = quantiles("latency", "in process", level);
-        [level.to_owned(), inside].into_iter().chain(nats).collect()
-    };
-    let groups = ["latency", "nats latency"];
-    groups
-        .into_iter()
-        .find_map(|group| rows.group(group).next())?;
-    let head = [
-        "p50 / p99 / p99.9, µs",
-        "in process",
-        "NATS, ours",
-        "shed, %",
-        "NATS, native",
-        "shed, %",
-    ];
-    table(&head, LEVELS.into_iter().map(line).collect())
+    let lines = LEVELS.into_iter().flat_map(of_level).filter_map(line);
+    let head = ["µs", "p50", "p99", "p99.9", "shed, %"];
+    table(&head, lines.collect())
 }
 
 /// What is measured once a process, a handler, or a message: a line each.
 pub(super) fn start(record: &Record) -> Option<String> {
-    const GROUPS: [&str; 6] = [
+    const GROUPS: [&str; 7] = [
         "cold start",
         "load",
         "memory",
         "handlers",
         "dispatch hop",
-        "taken→settled",
+        "taken to settled",
+        "taken to answered",
     ];
     let rows = Rows(&record.rows);
     let found = GROUPS.into_iter().flat_map(|group| rows.group(group));
@@ -206,10 +209,4 @@ pub(super) fn settings(record: &Record) -> Option<String> {
     let head = ["raw loop, rate on core ÷ the engine's settings"];
     let head: Vec<_> = head.into_iter().chain(CASES).collect();
     table(&head, names.map(line).collect())
-}
-
-/// Those tables that there are, one below another.
-fn joined(tables: [Option<String>; 2]) -> Option<String> {
-    let tables: Vec<_> = tables.into_iter().flatten().collect();
-    (!tables.is_empty()).then(|| tables.join("\n"))
 }

@@ -14,6 +14,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store, StoreContextMut, ensure};
 
 use self::lowering::{GuestMessage, RawMessage, WitMessage, lowered};
+pub use self::packed::Layout;
 use self::packed::{Answer as Answer3, Packed, failed, take};
 pub use self::pool::Allocator;
 pub use self::setting::Setting;
@@ -43,7 +44,7 @@ pub struct RawLoop {
     pre: InstancePre<Sent>,
     handler: ComponentExportIndex,
     batch: Vec<RawMessage>,
-    /// Where contract 3 lays its batch out; none for contract 1.
+    /// The batch as contract 3 has it; none for contract 1.
     packed: Option<Packed>,
     sends: u64,
     sent: Sent,
@@ -112,13 +113,14 @@ impl RawLoop {
             .context("no handler")?;
         let pre = linker(&engine)?.instantiate_pre(&component)?;
         let message = |id| RawMessage::new(guest.name(), vec![b'x'; PAYLOAD_BYTES], id, &[HEADER]);
+        let batch: Vec<_> = (1..=batch as u64).map(message).collect();
         Ok(Self {
             engine,
             pre,
             handler,
-            batch: (1..=batch as u64).map(message).collect(),
-            packed: guest.is_batch().then(Packed::default),
-            sends: guest.sends() * batch as u64,
+            packed: guest.is_batch().then(|| Packed::new(&batch)),
+            sends: guest.sends() * batch.len() as u64,
+            batch,
             sent: Sent::default(),
         })
     }
@@ -129,6 +131,15 @@ impl RawLoop {
         self.batch
             .iter_mut()
             .for_each(|message| message.more = more);
+        self
+    }
+
+    /// With the batch of contract 3 laid out at this time; it is beforehand otherwise.
+    #[must_use]
+    pub fn laid_out(mut self, layout: Layout) -> Self {
+        if let Some(packed) = &mut self.packed {
+            packed.layout = layout;
+        }
         self
     }
 
@@ -231,7 +242,7 @@ impl RawLoop {
                 &mut *store,
                 self.handler,
             )?;
-            let (answer,) = func.call(&mut *store, packed.fill(&self.batch))?;
+            let (answer,) = func.call(&mut *store, packed.batch(&self.batch))?;
             return take(store, &answer.map_err(|reason| failed(&reason))?);
         }
         let func = instance

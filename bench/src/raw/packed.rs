@@ -1,4 +1,5 @@
-//! Contract 3 as the engine calls it: parts of messages laid out in two buffers that are used again, and an answer of two lists.
+//! Contract 3 as the engine calls it: parts of messages laid out in two buffers, and an answer of two lists. As packs come to the engine, they are laid
+//! out beforehand; or for each call, in buffers that are used again, as the engine does with messages.
 
 use wasmtime::component::{ComponentType, Lift, WasmList};
 use wasmtime::{Result, Store, ensure, format_err};
@@ -8,16 +9,45 @@ use super::{RawMessage, Sent};
 /// Numbers of a message on its way in, and of a send on its way out.
 const ROW: usize = 6;
 
+/// When a batch is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Once, before the first call.
+    Beforehand,
+    /// In each call.
+    EachCall,
+}
+
 /// A batch as it is lowered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Packed {
     arena: Vec<u8>,
     index: Vec<u32>,
+    pub(super) layout: Layout,
 }
 
 impl Packed {
+    /// These messages, laid out now; and again in each call, if `layout` says so.
+    pub(super) fn new(messages: &[RawMessage]) -> Self {
+        let mut packed = Self {
+            arena: Vec::new(),
+            index: Vec::new(),
+            layout: Layout::Beforehand,
+        };
+        packed.fill(messages);
+        packed
+    }
+
+    /// What is lowered in a call with these messages.
+    pub(super) fn batch(&mut self, messages: &[RawMessage]) -> (&[u8], &[u32]) {
+        if self.layout == Layout::EachCall {
+            self.fill(messages);
+        }
+        (&self.arena, &self.index)
+    }
+
     /// Lays out messages: of each one copy, as of one whose parts lie one behind the other.
-    pub(super) fn fill(&mut self, messages: &[RawMessage]) -> (&[u8], &[u32]) {
+    fn fill(&mut self, messages: &[RawMessage]) {
         self.arena.clear();
         self.index.clear();
         for message in messages {
@@ -27,7 +57,6 @@ impl Packed {
             self.index
                 .extend_from_slice(&[start, subject, reply_to, headers, payload, 0]);
         }
-        (&self.arena, &self.index)
     }
 }
 

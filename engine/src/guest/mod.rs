@@ -49,6 +49,9 @@ use crate::shard::exclusive;
 use crate::slice::Way;
 use crate::time::Instant;
 
+/// Of so many direct calls, one's time to its settlement is measured: each costs one look at the clock more.
+const SETTLE_SAMPLE: u64 = 16;
+
 /// A linker of what guests may import.
 type HostLinker = Linker<Host>;
 
@@ -144,6 +147,8 @@ impl Guests {
             pond,
             calls,
             shell,
+            direct: 0,
+            sampled: None,
         }
     }
 }
@@ -211,6 +216,9 @@ pub(crate) struct ShardGuests {
     pond: Pond,
     calls: Calls,
     shell: Shell,
+    /// Direct calls that have ended; and when the turn of one began whose time to its settlement is measured.
+    direct: u64,
+    sampled: Option<Instant>,
 }
 
 impl ShardGuests {
@@ -225,6 +233,10 @@ impl ShardGuests {
             done.outbox.discard();
             let outbox = done.outbox;
             return Started::Overran(Call { outbox, ..call }, at);
+        }
+        self.direct += 1;
+        if self.direct.is_multiple_of(SETTLE_SAMPLE) {
+            self.sampled = Some(now);
         }
         Started::Ended(Ended {
             handler: call.handler,
@@ -297,6 +309,10 @@ impl Guest for ShardGuests {
     }
 
     fn tend(&mut self, idle: bool) -> bool {
+        if let Some(turned) = self.sampled.take() {
+            let time = (self.shell.clock)().saturating_duration_since(turned);
+            self.shell.metrics.settled_within(time);
+        }
         if idle || self.pond.is_to_drop() {
             self.pond.drop_used();
         }

@@ -2,7 +2,7 @@
 //!
 //! A queue under a lock that is held for a few moves. The shard exchanges it for an empty one, so that it locks once for many messages,
 //! and reads them from memory one after the other; of a channel it would take each by an atomic step, and wait for its cache line
-//! (PERF.md has both).
+//! (bench/TRIED.md has both).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,0 +1,133 @@
+//! What the engine does with a message of a NATS server in memory, step by step, over the same bytes each time: parse it, lay it out for contract 3, write
+//! it out. The engine's files are included by path, as they are.
+//!
+//! Bias: everything is in the cache and predicted, so a step takes no more here than among all others.
+// Whoever asks for all tests by `--lib` would have those of the files too, a second time.
+#![cfg(not(test))]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the files are parts of a larger crate"
+)]
+
+#[path = "../../../engine/src/message.rs"]
+mod message;
+#[path = "../../../engine/src/outbox.rs"]
+mod outbox;
+#[path = "../../../engine/src/outcome.rs"]
+mod outcome;
+#[path = "../../../engine/src/pack.rs"]
+mod pack;
+#[path = "../../../engine/src/guest/contract/batch/packed.rs"]
+mod packed;
+#[path = "../../../engine/src/subject.rs"]
+mod subject;
+#[path = "../../../engine/src/time.rs"]
+mod time;
+
+mod broker;
+
+use bytes::Bytes;
+
+use self::broker::nats::wire::parse::{Op, Parser, WireLimits};
+use self::broker::nats::wire::write::{WriteLimits, Writer};
+use self::message::Message;
+use self::packed::Packed;
+
+/// A step.
+pub type Step = fn(&mut Steps) -> Result<(), String>;
+
+/// All steps, by their names.
+pub const STEPS: [(&str, Step); 3] = [
+    ("parse", Steps::parse),
+    ("lay out", Steps::lay_out),
+    ("write", Steps::write),
+];
+
+/// A server's bytes, and what the steps make of them.
+#[derive(Debug)]
+pub struct Steps {
+    bytes: Bytes,
+    count: usize,
+    parser: Parser,
+    messages: Vec<Message>,
+    /// What answers them: the payload alone.
+    answers: Vec<Message>,
+    packed: Packed,
+    writer: Writer,
+}
+
+impl Steps {
+    /// Steps over these bytes: whole messages, as many as `count`, each with a reply subject.
+    ///
+    /// # Errors
+    /// They are something else.
+    pub fn new(bytes: Vec<u8>, count: usize) -> Result<Self, String> {
+        let mut steps = Self {
+            bytes: bytes.into(),
+            count,
+            parser: Parser::new(WireLimits::default()),
+            messages: Vec::new(),
+            answers: Vec::new(),
+            packed: Packed::default(),
+            writer: Writer::new(WriteLimits::default()),
+        };
+        steps.parse()?;
+        let answer = |message: &Message| {
+            let to = message
+                .reply_to()
+                .ok_or("a message without a reply subject")?;
+            let built = Message::builder(to).payload(message.payload());
+            built.map_err(|why| why.to_string())
+        };
+        steps.answers = steps
+            .messages
+            .iter()
+            .map(answer)
+            .collect::<Result<_, _>>()?;
+        Ok(steps)
+    }
+
+    /// Takes every message out of the bytes; those of the time before are dropped.
+    fn parse(&mut self) -> Result<(), String> {
+        self.messages.clear();
+        let mut at = 0;
+        loop {
+            let op = self.parser.next(&self.bytes, &mut at);
+            match op.map_err(|why| why.to_string())? {
+                Some(Op::Message(incoming)) => self.messages.push(incoming.message),
+                None if self.messages.len() == self.count && at == self.bytes.len() => {
+                    return Ok(());
+                }
+                other => {
+                    let (read, count) = (self.messages.len(), self.count);
+                    return Err(format!("{other:?} behind {read} of {count} messages"));
+                }
+            }
+        }
+    }
+
+    /// Lays all of them out as one batch.
+    fn lay_out(&mut self) -> Result<(), String> {
+        let (_, index) = self
+            .packed
+            .fill(&[], &self.messages)
+            .map_err(|fault| fault.to_string())?;
+        match index.len() == self.count * pack::ROW {
+            true => Ok(()),
+            false => Err(format!("{} numbers were laid out", index.len())),
+        }
+    }
+
+    /// Writes each answer out, into a buffer that is used again.
+    fn write(&mut self) -> Result<(), String> {
+        self.writer.clear();
+        for message in &self.answers {
+            let to = message.raw_subject();
+            let written = self.writer.publish(to, None, message);
+            written.map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+}
