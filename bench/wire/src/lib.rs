@@ -11,6 +11,8 @@
     reason = "the files are parts of a larger crate"
 )]
 
+#[path = "../../../engine/src/line.rs"]
+mod line;
 #[path = "../../../engine/src/message.rs"]
 mod message;
 #[path = "../../../engine/src/outbox.rs"]
@@ -19,8 +21,6 @@ mod outbox;
 mod outcome;
 #[path = "../../../engine/src/pack.rs"]
 mod pack;
-#[path = "../../../engine/src/guest/contract/batch/packed.rs"]
-mod packed;
 #[path = "../../../engine/src/subject.rs"]
 mod subject;
 #[path = "../../../engine/src/time.rs"]
@@ -30,10 +30,11 @@ mod broker;
 
 use bytes::Bytes;
 
-use self::broker::nats::wire::parse::{Op, Parser, WireLimits};
+use self::broker::nats::wire::parse::{Found, Op, Parser, WireLimits};
 use self::broker::nats::wire::write::{WriteLimits, Writer};
 use self::message::Message;
-use self::packed::Packed;
+use self::outbox::Send;
+use self::pack::Row;
 
 /// A step.
 pub type Step = fn(&mut Steps) -> Result<(), String>;
@@ -51,10 +52,12 @@ pub struct Steps {
     bytes: Bytes,
     count: usize,
     parser: Parser,
-    messages: Vec<Message>,
+    found: Vec<Found>,
     /// What answers them: the payload alone.
     answers: Vec<Message>,
-    packed: Packed,
+    /// A batch, laid out.
+    frame: Vec<u8>,
+    rows: Vec<Row>,
     writer: Writer,
 }
 
@@ -68,40 +71,38 @@ impl Steps {
             bytes: bytes.into(),
             count,
             parser: Parser::new(WireLimits::default()),
-            messages: Vec::new(),
+            found: Vec::new(),
             answers: Vec::new(),
-            packed: Packed::default(),
+            frame: Vec::new(),
+            rows: Vec::new(),
             writer: Writer::new(WriteLimits::default()),
         };
         steps.parse()?;
-        let answer = |message: &Message| {
+        let answer = |found: &Found| {
+            let message = found.clone().incoming(&steps.bytes).message;
             let to = message
                 .reply_to()
                 .ok_or("a message without a reply subject")?;
             let built = Message::builder(to).payload(message.payload());
             built.map_err(|why| why.to_string())
         };
-        steps.answers = steps
-            .messages
-            .iter()
-            .map(answer)
-            .collect::<Result<_, _>>()?;
+        steps.answers = steps.found.iter().map(answer).collect::<Result<_, _>>()?;
         Ok(steps)
     }
 
-    /// Takes every message out of the bytes; those of the time before are dropped.
+    /// Finds every message in the bytes; those of the time before are forgotten.
     fn parse(&mut self) -> Result<(), String> {
-        self.messages.clear();
+        self.found.clear();
         let mut at = 0;
         loop {
             let op = self.parser.next(&self.bytes, &mut at);
             match op.map_err(|why| why.to_string())? {
-                Some(Op::Message(incoming)) => self.messages.push(incoming.message),
-                None if self.messages.len() == self.count && at == self.bytes.len() => {
+                Some(Op::Message(found)) => self.found.push(found),
+                None if self.found.len() == self.count && at == self.bytes.len() => {
                     return Ok(());
                 }
                 other => {
-                    let (read, count) = (self.messages.len(), self.count);
+                    let (read, count) = (self.found.len(), self.count);
                     return Err(format!("{other:?} behind {read} of {count} messages"));
                 }
             }
@@ -110,13 +111,18 @@ impl Steps {
 
     /// Lays all of them out as one batch.
     fn lay_out(&mut self) -> Result<(), String> {
-        let (_, index) = self
-            .packed
-            .fill(&[], &self.messages)
-            .map_err(|fault| fault.to_string())?;
-        match index.len() == self.count * pack::ROW {
+        self.frame.clear();
+        self.rows.clear();
+        for found in &self.found {
+            let (bytes, layout) = found.parts(&self.bytes);
+            let start = self.frame.len() as u32;
+            let [subject, reply_to, headers, payload] = layout.write_parts(bytes, &mut self.frame);
+            self.rows
+                .push([start, subject, reply_to, headers, payload, 0]);
+        }
+        match self.rows.len() == self.count {
             true => Ok(()),
-            false => Err(format!("{} numbers were laid out", index.len())),
+            false => Err(format!("{} messages were laid out", self.rows.len())),
         }
     }
 
@@ -124,8 +130,7 @@ impl Steps {
     fn write(&mut self) -> Result<(), String> {
         self.writer.clear();
         for message in &self.answers {
-            let to = message.raw_subject();
-            let written = self.writer.publish(to, None, message);
+            let written = self.writer.publish_send(Send::from(message));
             written.map_err(|why| why.to_string())?;
         }
         Ok(())
