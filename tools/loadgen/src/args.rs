@@ -22,14 +22,16 @@ Exit codes:
   3  the component can't be used
   4  the component's `configure` failed
   5  the engine can need more memory than there is
-  6  messages were lost, came twice, came damaged or were refused, as --fail-on says
+  6  messages were lost, unacked, came twice, came damaged or were refused, as --fail-on says
   7  standard output or a report's file can't be written
   8  the server can't be reached, or the connection was lost
   9  the server refuses the credentials, or wants TLS
  10  the server does not permit what the load needs
  11  no stream stores what is published
- 12  it was ended by a second signal
- 13  the objective was missed"
+ 12  a signal ended it before its objective was judged, or a second signal ended the program
+ 13  the objective was missed, whatever --fail-on says
+Of several, what ended a load (1 to 5, 7 to 11) comes first, then 13, 12, 6.
+With --slo, 0 and 6 say that the objective was met, and all others but 13 that it was not judged."
     };
 }
 
@@ -105,7 +107,8 @@ pub(crate) struct RequestArguments {
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
 Without --observe, a message's latency ends with the stream's acknowledgement. With it, it ends when the message comes on that subject, \
-such as a handler's output or a push consumer's deliveries, and that of the acknowledgements is reported beside it.
+such as a handler's output or a push consumer's deliveries, and that of the acknowledgements is reported beside it, with those that did not \
+come in time (unacked) and those that came twice.
 
 ", exit_codes!()))]
 pub(crate) struct StreamArguments {
@@ -281,7 +284,7 @@ pub(crate) struct ReportArguments {
         long,
         value_name = "WHAT",
         value_delimiter = ',',
-        default_value = "lost,duplicated,corrupted,refused"
+        default_value = "lost,unacked,duplicated,corrupted,refused"
     )]
     pub(crate) fail_on: Vec<FailOn>,
 }
@@ -318,7 +321,9 @@ pub(crate) enum StampKey {
 pub(crate) enum FailOn {
     /// Messages did not come back in time.
     Lost,
-    /// Messages came more than once.
+    /// Messages that no stream acknowledged in time, of those that are observed too.
+    Unacked,
+    /// Messages, or their acknowledgements, came more than once.
     Duplicated,
     /// Messages came after later ones.
     Reordered,

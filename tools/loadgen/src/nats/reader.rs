@@ -73,7 +73,7 @@ impl Reader {
         if let Err(error) = self.read(&mut refusal)
             && !self.control.is_over()
         {
-            self.control.lose(error);
+            self.control.lose(error, self.clock.ns());
         }
         Finished {
             inbox: self.inbox,
@@ -155,7 +155,7 @@ impl Reader {
             }
             Said::Error(why) => {
                 // Some of these end the connection and some don't; a load that is refused anything is not the load that was asked for.
-                self.control.fail(refusal(peer, why));
+                self.control.fail(refusal(peer, why), now_ns);
             }
             Said::Info(_) | Said::Ok => {}
         }

@@ -10,11 +10,18 @@ use crate::core::search::Tried;
 use crate::core::series::Point;
 use crate::plan::Plan;
 use crate::plan::slo::Judged;
-use crate::run::{LATE_NS, Outcome};
+use crate::run::{LATE_NS, Outcome, Sent};
 use crate::units::{count, time};
 
-/// The share of its messages that a load may send late, or not at all, and still be said to have kept its schedule.
+/// The share of its messages that a load may send late and still be said to have kept its schedule.
 const SLIPPED_MAX: f64 = 0.01;
+/// The share of what was due in the measured time that a load may send after it and meet its objective. 0.01: what is sent later, in the
+/// time of grace, was sent at a lower rate than the one that is judged.
+const BEHIND_MAX: f64 = 0.01;
+/// So many may be sent after it in any case: of a load of less than 500 messages, a hiccup at the very end makes more than a hundredth late.
+const BEHIND_LEAST: f64 = 5.0;
+/// By how much more it may be to have missed the objective by little, so that a search tries the rate again.
+const BEHIND_NEARLY: f64 = 10.0;
 /// The quantiles that tables show.
 pub(crate) const QUANTILES: [(&str, f64); 7] = [
     ("p50", 0.5),
@@ -33,6 +40,8 @@ const CURVE_STEPS: u32 = 5;
 pub(crate) struct StepReport {
     /// Messages a second that were asked for; none in a closed loop.
     pub(crate) offered_rate: Option<f64>,
+    /// Seconds that were measured: fewer than asked for where the load ended before its time.
+    pub(crate) measured_s: f64,
     /// Messages a second that were sent in the measured time.
     pub(crate) sent_rate: f64,
     /// Messages a second that came back in it.
@@ -60,11 +69,13 @@ pub(crate) struct StepReport {
     pub(crate) connections_lost: u64,
     /// Latencies.
     pub(crate) latency: Latency,
-    /// Latencies of acknowledgements, where messages are observed too.
+    /// What became of acknowledgements, where messages are observed too.
+    pub(crate) acks: Option<Acks>,
+    /// Their latencies.
     pub(crate) ack_latency: Option<Latency>,
     /// How each term of the objective did.
     pub(crate) objective: Vec<Judged>,
-    /// Whether it was met.
+    /// Whether it was met; none without one, and where the load was ended before its time: then it is not judged.
     pub(crate) met: Option<bool>,
     /// What whoever reads this should know.
     pub(crate) problems: Vec<String>,
@@ -73,9 +84,9 @@ pub(crate) struct StepReport {
     /// All latencies.
     #[serde(skip)]
     pub(crate) histogram: Histogram<u64>,
-    /// Whether it was not ended before its time, and sent nearly all that was due.
+    /// What it sent too late, for what it may: up to 1, it may meet an objective.
     #[serde(skip)]
-    pub(crate) kept: bool,
+    pub(crate) behind: f64,
     /// Whether no load comes after it.
     #[serde(skip)]
     pub(crate) ends_all: bool,
@@ -84,12 +95,29 @@ pub(crate) struct StepReport {
 /// How a load kept its own schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Schedule {
+    /// Messages that were due in the measured time.
+    pub(crate) due: u64,
+    /// Those of them that were sent within it.
+    pub(crate) in_time: u64,
     /// Messages that left more than a millisecond late.
     pub(crate) late: u64,
     /// Of all in the measured time, by how much a hundredth was late.
     pub(crate) p99_ns: u64,
     /// By how much the latest was.
     pub(crate) max_ns: u64,
+}
+
+/// What became of a stream's acknowledgements.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Acks {
+    /// Messages that were acknowledged in time.
+    pub(crate) received: u64,
+    /// Messages that were not, and not refused.
+    pub(crate) unacked: u64,
+    /// Acknowledgements that came again.
+    pub(crate) duplicated: u64,
+    /// Acknowledgements that came after they were given up on. Their messages are among the unacked.
+    pub(crate) late: u64,
 }
 
 /// Latencies, in nanoseconds.
@@ -142,6 +170,25 @@ impl Latency {
     }
 }
 
+impl Schedule {
+    /// Of what the senders of an open loop did.
+    fn of(sent: &Sent) -> Self {
+        Self {
+            due: sent.late.len() + sent.unsent,
+            in_time: sent.in_time,
+            late: sent.late_count,
+            p99_ns: sent.late.value_at_quantile(0.99),
+            max_ns: sent.late.max(),
+        }
+    }
+
+    /// What was due in the measured time and not sent within it, for what that may be.
+    fn behind(&self) -> f64 {
+        let most = (BEHIND_MAX * self.due as f64).max(BEHIND_LEAST);
+        (self.due - self.in_time) as f64 / most
+    }
+}
+
 impl StepReport {
     /// Of an outcome; with what our own sink took, and what ended it before its time.
     pub(super) fn new(
@@ -150,36 +197,41 @@ impl StepReport {
         sunk: Option<u64>,
         error: Option<String>,
     ) -> Self {
-        let seconds = plan.pace.duration.as_secs_f64();
+        let seconds = outcome.measured.seconds();
+        let a_second = |count: u64| {
+            if seconds > 0.0 {
+                count as f64 / seconds
+            } else {
+                0.0
+            }
+        };
         let Outcome {
             sent,
             counts,
             latency,
             ..
         } = &outcome;
-        let bad = outcome.lost + counts.corrupted + counts.refused;
+        // A message that is lost and not acknowledged either is bad once.
+        let unstored = outcome.acks.as_ref();
+        let unstored = unstored.map_or(0, |acks| acks.unacked - acks.lost_too);
+        let bad = outcome.lost + counts.corrupted + counts.refused + unstored;
         let objective = plan
             .slo
             .as_ref()
             .map(|slo| slo.judge(latency, bad, sent.sent));
-        let schedule = outcome.rate.map(|_| Schedule {
-            late: sent.late_count,
-            p99_ns: sent.late.value_at_quantile(0.99),
-            max_ns: sent.late.max(),
-        });
+        let schedule = outcome.rate.map(|_| Schedule::of(sent));
         let cpu = sent.on_core.as_secs_f64();
-        let all_but = SLIPPED_MAX * (sent.sent + sent.unsent) as f64;
-        let kept = sent.unsent as f64 <= all_but && error.is_none();
-        let met = objective
-            .as_ref()
-            .map(|all| all.iter().all(|one| one.met) && kept);
+        let behind = schedule.map_or(0.0, |kept| kept.behind());
         let ends_all = error.is_some() || outcome.cut;
+        let judged = objective.as_ref().filter(|_| !ends_all);
+        let met = judged.map(|all| all.iter().all(|one| one.met) && behind <= 1.0);
         let mut problems: Vec<String> = error.into_iter().collect();
         problems.extend(problems_of(&outcome, sunk));
         Self {
             offered_rate: outcome.rate,
-            sent_rate: sent.in_span as f64 / seconds,
-            received_rate: outcome.in_span as f64 / seconds,
+            measured_s: seconds,
+            sent_rate: a_second(sent.in_span),
+            received_rate: a_second(outcome.in_span),
             sent: sent.sent,
             counts: *counts,
             lost: outcome.lost,
@@ -195,27 +247,49 @@ impl StepReport {
             sunk,
             connections_lost: outcome.connections_lost,
             latency: Latency::new(latency),
-            ack_latency: outcome.acks.as_ref().map(Latency::new),
+            acks: outcome.acks.as_ref().map(|acks| Acks {
+                received: acks.counts.received,
+                unacked: acks.unacked,
+                duplicated: acks.counts.duplicated,
+                late: acks.counts.late,
+            }),
+            ack_latency: outcome
+                .acks
+                .as_ref()
+                .map(|acks| Latency::new(&acks.latency)),
             objective: objective.unwrap_or_default(),
             met,
             problems,
             series: outcome.points,
             histogram: outcome.latency,
-            kept,
+            behind,
             ends_all,
         }
     }
 
-    /// Whether it met the objective; true without one.
-    pub(crate) fn is_met(&self) -> bool {
-        self.met.unwrap_or(true)
+    /// Whether it met the objective, for people.
+    pub(super) fn judged(&self) -> &'static str {
+        match self.met {
+            Some(met) => met_or_missed(met),
+            None if self.objective.is_empty() => "–",
+            None => NOT_JUDGED,
+        }
     }
 
-    /// How it did, for a search. A load that did not keep its schedule missed its objective, however close the latencies are.
+    /// The same of a term of it.
+    pub(super) fn judged_of(&self, term: &Judged) -> &'static str {
+        self.met.map_or(NOT_JUDGED, |_| met_or_missed(term.met))
+    }
+
+    /// How it did, for a search. A load that sent late what was due missed its objective, however close the latencies are.
     pub(crate) fn tried(&self) -> Tried {
-        match self.is_met() {
+        match self.met != Some(false) {
             true => Tried::Met,
-            false if self.kept && self.objective.iter().all(|one| one.nearly) => Tried::Nearly,
+            false
+                if self.behind <= BEHIND_NEARLY && self.objective.iter().all(|one| one.nearly) =>
+            {
+                Tried::Nearly
+            }
             false => Tried::Missed,
         }
     }
@@ -246,13 +320,23 @@ impl StepReport {
         match what {
             // What a sink in this process has not taken is lost too.
             FailOn::Lost => self.lost + self.sunk.map_or(0, |sunk| self.sent.abs_diff(sunk)),
-            FailOn::Duplicated => self.counts.duplicated,
+            FailOn::Unacked => self.acks.map_or(0, |acks| acks.unacked),
+            FailOn::Duplicated => {
+                self.counts.duplicated + self.acks.map_or(0, |acks| acks.duplicated)
+            }
             FailOn::Reordered => self.counts.reordered,
             FailOn::Corrupted => self.counts.corrupted,
             FailOn::Refused => self.counts.refused,
             FailOn::Nothing => 0,
         }
     }
+}
+
+/// What is said of an objective of a load that was ended before its time.
+const NOT_JUDGED: &str = "not judged";
+
+fn met_or_missed(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
 }
 
 /// What whoever reads the numbers should know.
@@ -275,6 +359,16 @@ fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
             time(sent.late.max())
         ),
     );
+    let kept = Schedule::of(sent);
+    say(
+        outcome.rate.is_some() && kept.behind() > 1.0,
+        format!(
+            "only {} of {} messages that were due in the measured time were sent within it; with more than {} % behind, no objective is met",
+            count(kept.in_time),
+            count(kept.due),
+            100.0 * BEHIND_MAX
+        ),
+    );
     say(
         sent.unsent > 0,
         format!(
@@ -292,6 +386,15 @@ fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
         counts.late > 0,
         format!("{} of the lost messages came later", count(counts.late)),
     );
+    if let Some(acks) = &outcome.acks {
+        say(
+            acks.counts.late > 0,
+            format!(
+                "{} of the messages that were not acknowledged in time were later",
+                count(acks.counts.late)
+            ),
+        );
+    }
     say(
         counts.strange > 0,
         format!(
@@ -313,9 +416,17 @@ fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
         outcome.latency.is_empty(),
         "no message was measured".to_owned(),
     );
+    let ended = if outcome.cut {
+        "a signal ended the load"
+    } else {
+        "the load ended"
+    };
     say(
-        outcome.cut,
-        "a signal ended the load before its time".to_owned(),
+        outcome.ended_early(),
+        format!(
+            "{ended} before its time: rates are of the {:.2} s that were measured",
+            outcome.measured.seconds()
+        ),
     );
     problems
 }

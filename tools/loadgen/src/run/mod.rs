@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use anyhow::Context;
 use millpond::Engine;
 
-pub(crate) use sender::LATE_NS;
+pub(crate) use sender::{LATE_NS, Sent};
 pub(crate) use step::Outcome;
 
 use crate::clock;
@@ -102,6 +102,10 @@ impl Runner<'_> {
             }
             Rates::Open(rates) => {
                 for (index, rate) in rates.iter().enumerate() {
+                    if index > 0 && self.signals.came() {
+                        self.report.cut();
+                        break;
+                    }
                     if rates.len() > 1 {
                         eprintln!(
                             "load {} of {}: {} msgs/s",
@@ -126,21 +130,27 @@ impl Runner<'_> {
 
     fn search(&mut self, mut search: Search) -> anyhow::Result<()> {
         while let Some(rate) = search.next_rate() {
+            if !self.report.loads.is_empty() && self.signals.came() {
+                self.report.found(search.best(), false);
+                return Ok(());
+            }
             eprintln!("trying {} msgs/s", rate_text(rate));
             let step = self.step(Some(rate))?;
-            let (tried, ends_all) = (step.tried(), step.ends_all);
+            if step.ends_all {
+                eprintln!("{} msgs/s was not judged", rate_text(rate));
+                self.report.found(search.best(), false);
+                return Ok(());
+            }
+            let tried = step.tried();
             let how = match tried {
                 Tried::Met => "met",
                 Tried::Nearly => "missed, by little,",
                 Tried::Missed => "missed",
             };
             eprintln!("{} msgs/s {how} the objective", rate_text(rate));
-            if ends_all {
-                break;
-            }
             search.told(rate, tried);
         }
-        self.report.found(search.best());
+        self.report.found(search.best(), true);
         Ok(())
     }
 

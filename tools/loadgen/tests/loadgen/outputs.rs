@@ -1,11 +1,12 @@
 //! Each output, read back.
 
 use std::fs;
+use std::time::Duration;
 
 use millpond_tests::folder::Folder;
 
 use crate::service::{Does, Service};
-use crate::{done, loadgen, n};
+use crate::{asked, done, loadgen, n};
 
 #[test]
 fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
@@ -98,8 +99,7 @@ fn a_sweep_has_a_line_a_rate() {
 }
 
 #[test]
-fn a_search_ends_below_what_a_service_can_do() {
-    // The sink takes anything: the search ends at the highest rate that it may try.
+fn a_search_that_nothing_bounds_ends_at_the_highest_rate_that_it_may_try() {
     let found = done(&mut loadgen(
         "publish --sink --find-max --slo p50=10s,lost=0 --rate 500 --rate-max 2000 --duration 200ms --settle 20s --warmup 0s --json",
     ));
@@ -110,6 +110,30 @@ fn a_search_ends_below_what_a_service_can_do() {
         (Some(2_000.0), Some(true))
     );
     assert_eq!(found.loads().len(), 3);
+}
+
+#[test]
+fn a_search_ends_below_what_a_service_can_do() {
+    // Each message takes 5 ms, one after another: 200 a second are what the service can do at most, however fast the machine is. Four under
+    // way, and the time of grace, let a load of a higher rate send all that was due, only later.
+    const EACH: Duration = Duration::from_millis(5);
+    const CAPACITY: f64 = 200.0;
+    let (ended, _) = asked(
+        |_| Does::Stalls(EACH),
+        "--find-max --slo p99=60s --rate 50 --rate-max 10k --in-flight-max 4 --duration 1s --settle 30s --precision 0.1",
+    );
+    let ended = ended.ended(0);
+    let report: serde_json::Value = serde_json::from_str(&ended.out).expect("it is JSON");
+    let best = report["best_rate"].as_f64().expect("it found one");
+    // In the second that is measured four more leave than it has taken, and five of what was due may be left.
+    let most = CAPACITY + 9.0;
+    // A busy machine is slower, and not eight times.
+    assert!((CAPACITY / 8.0..=most).contains(&best), "{report}");
+    for load in ended.loads() {
+        let offered = load["offered_rate"].as_f64().expect("it has one");
+        assert!(load["met"] == false || offered <= most, "{load}");
+        assert_eq!((n(&load, "unsent"), n(&load, "lost")), (0, 0));
+    }
 }
 
 #[test]

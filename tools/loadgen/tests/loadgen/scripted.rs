@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::service::{Does, Service};
-use crate::{asked, done, loadgen, n, quantile_ms};
+use millpond_tests::folder::Folder;
+
+use crate::service::{Ack, Does, Service};
+use crate::{Done, asked, done, is_of_what_was_measured, loadgen, n, quantile_ms};
 
 #[test]
 fn known_delays_give_known_percentiles() {
@@ -123,6 +125,122 @@ fn an_observed_message_whose_identity_is_damaged_is_corrupted_and_lost() {
     );
 }
 
+/// A load of 200 messages that a scripted stream stores, and that are observed.
+fn stored(script: fn(u64) -> Does, pace: &str, more: &str) -> Done {
+    let service = Service::start(script);
+    let line = format!(
+        "stream --subject in --observe out --arrivals constant --warmup 0s --server {} {pace} {more}",
+        service.url()
+    );
+    let ended = done(&mut loadgen(&line));
+    assert_eq!(service.taken(), 200);
+    ended
+}
+
+/// How that load is paced.
+const PACE: &str = "--rate 1000 --duration 200ms --settle 3s";
+
+/// Of ten messages, one each is not acknowledged, acknowledged twice, and not stored.
+fn forgetful(n: u64) -> Does {
+    Does::Stores(match n % 10 {
+        1 => Ack::Never,
+        3 => Ack::Twice,
+        7 => Ack::Refuses,
+        _ => Ack::Once,
+    })
+}
+
+#[test]
+fn acknowledgements_that_are_lost_or_come_twice_are_told_and_what_is_refused_is_not_lost_too() {
+    let folder = Folder::new();
+    let page = folder.path().join("page.html");
+    let more = format!("--json --html {}", page.display());
+    let load = stored(forgetful, PACE, &more).ended(6).load();
+    let found = [
+        "sent",
+        "received",
+        "lost",
+        "duplicated",
+        "refused",
+        "strange",
+    ];
+    assert_eq!(found.map(|key| n(&load, key)), [200, 180, 0, 0, 20, 0]);
+    let acks = ["received", "unacked", "duplicated", "late"];
+    assert_eq!(acks.map(|key| n(&load["acks"], key)), [160, 20, 20, 0]);
+    assert_eq!(n(&load["ack_latency"], "count"), 160);
+    let page = std::fs::read_to_string(page).expect("it was written");
+    for words in [
+        "20 refused · 20 not acknowledged · 20 acknowledged again",
+        "<b>20</b><span>not acknowledged</span>",
+        "<b>20</b><span>acknowledged again</span>",
+    ] {
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    }
+    let csv = stored(forgetful, PACE, "--csv").ended(6).out;
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let of = |name: &str| values[names.iter().position(|found| *found == name).expect(name)];
+    assert_eq!(
+        ["acknowledged", "unacked", "acks_duplicated", "lost"].map(of),
+        ["160", "20", "20", "0"]
+    );
+}
+
+#[test]
+fn each_kind_of_bad_acknowledgement_can_be_what_fails() {
+    let never = |n: u64| Does::Stores(if n == 5 { Ack::Never } else { Ack::Once });
+    let twice = |n: u64| Does::Stores(if n == 5 { Ack::Twice } else { Ack::Once });
+    for (script, fail_on, code) in [
+        (never as fn(u64) -> Does, "lost,duplicated,refused", 0),
+        (never, "unacked", 6),
+        (twice, "unacked,lost", 0),
+        (twice, "duplicated", 6),
+    ] {
+        stored(script, PACE, &format!("--fail-on {fail_on}")).ended(code);
+    }
+}
+
+#[test]
+fn an_acknowledgement_that_comes_late_is_told_and_its_message_stays_unacked() {
+    // The first comes a second after it was given up on, and a second before the load gives up on the last.
+    let script = |n: u64| {
+        Does::Stores(match n {
+            0 => Ack::Later(Duration::from_secs(2)),
+            199 => Ack::Never,
+            _ => Ack::Once,
+        })
+    };
+    let pace = "--rate 100 --duration 2s --settle 1s --fail-on lost";
+    let load = stored(script, pace, "--json").ended(0).load();
+    let acks = ["received", "unacked", "duplicated", "late"];
+    assert_eq!(acks.map(|key| n(&load["acks"], key)), [198, 2, 0, 1]);
+    assert_eq!((n(&load, "received"), n(&load, "lost")), (200, 0));
+    let problems = load["problems"].to_string();
+    assert!(problems.contains("not acknowledged in time"), "{problems}");
+}
+
+#[test]
+fn an_objective_counts_a_message_once_however_it_is_bad() {
+    // Of ten messages one is refused, and so not observed, and one is observed and not acknowledged.
+    let refused = |n: u64| {
+        Does::Stores(match n % 10 {
+            1 => Ack::Never,
+            7 => Ack::Refuses,
+            _ => Ack::Once,
+        })
+    };
+    // Of ten, two are neither observed nor acknowledged.
+    let lost = |n: u64| match n % 5 {
+        1 => Does::Loses,
+        _ => Does::Stores(Ack::Once),
+    };
+    for script in [refused as fn(u64) -> Does, lost] {
+        for (most, code) in [("0.2", 0), ("0.19", 13)] {
+            stored(script, PACE, &format!("--slo lost={most}")).ended(code);
+        }
+    }
+}
+
 #[test]
 fn stamps_in_headers_find_damage_too() {
     let (ended, seen) = asked(
@@ -220,6 +338,7 @@ fn a_load_that_can_not_keep_its_own_schedule_says_so_and_misses_its_objective() 
     for words in [
         "the load could not keep its own schedule",
         "messages were due and never sent",
+        "of 1,000 messages that were due in the measured time were sent within it",
     ] {
         assert!(problems.contains(words), "{words:?} is not in {problems}");
     }
@@ -283,6 +402,15 @@ fn an_objective_decides_the_exit_code() {
         "--rate 100 --duration 500ms --settle 3s --slo lost=0.05",
     );
     ended.ended(13);
+    // Whatever else is wrong, the code says whether the objective was met.
+    let doubles = |n: u64| match n {
+        3 => Does::Doubles,
+        _ => Does::Delays(Duration::from_millis(50)),
+    };
+    for (slo, code) in [("p50=10ms", 13), ("p50=60s", 6)] {
+        let (ended, _) = asked(doubles, &format!("--rate 100 --duration 500ms --slo {slo}"));
+        assert_eq!(n(&ended.ended(code).load(), "duplicated"), 1);
+    }
     let (ended, _) = asked(
         loses,
         "--rate 100 --duration 500ms --settle 3s --fail-on nothing",
@@ -294,7 +422,7 @@ fn an_objective_decides_the_exit_code() {
 fn a_lost_connection_is_counted_and_ends_the_load_with_what_it_had() {
     let (ended, _) = asked(
         |n| if n == 50 { Does::Hangs } else { Does::Answers },
-        "--rate 1000 --duration 30s",
+        "--rate 1000 --duration 300s --slo p99=60s",
     );
     let ended = ended
         .ended(8)
@@ -306,6 +434,9 @@ fn a_lost_connection_is_counted_and_ends_the_load_with_what_it_had() {
         "{load}"
     );
     assert_eq!(n(&load, "sent"), n(&load, "received") + n(&load, "lost"));
+    // Rates are of the time until then, and what was asked of the whole load is not judged.
+    is_of_what_was_measured(&load);
+    assert_eq!(load["met"], serde_json::Value::Null);
 }
 
 #[test]

@@ -29,10 +29,27 @@ pub(crate) enum Does {
     Swaps,
     /// Answers with this byte of the payload changed.
     Damages(usize),
+    /// Is a stream: passes it on to who hears `out`, unless it is refused, and then acknowledges it so.
+    Stores(Ack),
     /// Closes the connection.
     Hangs,
     /// Says so.
     Refuses(&'static str),
+}
+
+/// How a stream acknowledges a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ack {
+    /// Once, at once.
+    Once,
+    /// Never.
+    Never,
+    /// Twice.
+    Twice,
+    /// So much later.
+    Later(Duration),
+    /// By an error: it is not stored.
+    Refuses,
 }
 
 type Script = fn(u64) -> Does;
@@ -197,6 +214,25 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
                         swapped = Some(answer);
                         continue;
                     }
+                    Does::Stores(ack) => {
+                        let number = seen.len();
+                        let stored = post.ack(&subscriptions, &format!("\"seq\":{number}"));
+                        if ack != Ack::Refuses {
+                            say(&stream, &post.passed(&subscriptions));
+                        }
+                        match ack {
+                            Ack::Once => say(&stream, &stored),
+                            Ack::Never => {}
+                            Ack::Twice => [&stored, &stored]
+                                .into_iter()
+                                .for_each(|ack| say(&stream, ack)),
+                            Ack::Later(time) => delays.add(&stream, time, stored),
+                            Ack::Refuses => {
+                                let full = "\"error\":{\"code\":503,\"description\":\"full\"}";
+                                say(&stream, &post.ack(&subscriptions, full));
+                            }
+                        }
+                    }
                     Does::Loses => continue,
                     Does::Hangs => break,
                     Does::Refuses(why) => say(&stream, format!("-ERR '{why}'").as_bytes()),
@@ -345,25 +381,48 @@ impl Post {
     }
 
     /// The message that goes back: to its reply subject, or on `out`.
-    fn answer(mut self, subscriptions: &HashMap<String, String>, does: Does) -> Vec<u8> {
+    fn answer(&self, subscriptions: &Subscriptions, does: Does) -> Vec<u8> {
         assert!(self.subject.starts_with("in"), "{}", self.subject);
+        let mut payload = self.payload.clone();
         if let Does::Damages(at) = does {
-            self.payload[at] ^= 0x20;
+            payload[at] ^= 0x20;
         }
-        let subject = self.reply.unwrap_or_else(|| "out".to_owned());
-        let pattern = match subject.rsplit_once('.') {
-            Some((begin, _)) => format!("{begin}.*"),
-            None => subject.clone(),
-        };
-        let number = subscriptions
-            .get(&pattern)
-            .expect("the client has subscribed");
-        let (head, payload) = (&self.head, &self.payload);
-        let total = head.len() + payload.len();
-        let line = match head.is_empty() {
-            true => format!("MSG {subject} {number} {total}\r\n"),
-            false => format!("HMSG {subject} {number} {} {total}\r\n", head.len()),
-        };
-        [line.as_bytes(), head, payload].concat()
+        let subject = self.reply.as_deref().unwrap_or(OUT);
+        message(subject, &self.head, &payload, subscriptions)
     }
+
+    /// The message as who observes it hears it.
+    fn passed(&self, subscriptions: &Subscriptions) -> Vec<u8> {
+        message(OUT, &self.head, &self.payload, subscriptions)
+    }
+
+    /// What a stream says of it.
+    fn ack(&self, subscriptions: &Subscriptions, said: &str) -> Vec<u8> {
+        let reply = self.reply.as_deref().expect("it is to be acknowledged");
+        let said = format!("{{\"stream\":\"IN\",{said}}}");
+        message(reply, b"", said.as_bytes(), subscriptions)
+    }
+}
+
+/// Where messages are observed.
+const OUT: &str = "out";
+
+/// The numbers of what a client has subscribed to.
+type Subscriptions = HashMap<String, String>;
+
+/// A message to a client, without its last line end.
+fn message(subject: &str, head: &[u8], payload: &[u8], subscriptions: &Subscriptions) -> Vec<u8> {
+    let pattern = match subject.rsplit_once('.') {
+        Some((begin, _)) => format!("{begin}.*"),
+        None => subject.to_owned(),
+    };
+    let number = subscriptions
+        .get(&pattern)
+        .expect("the client has subscribed");
+    let total = head.len() + payload.len();
+    let line = match head.is_empty() {
+        true => format!("MSG {subject} {number} {total}\r\n"),
+        false => format!("HMSG {subject} {number} {} {total}\r\n", head.len()),
+    };
+    [line.as_bytes(), head, payload].concat()
 }
