@@ -25,7 +25,7 @@ Exit codes:
   6  messages were lost, unacked, came twice, came damaged or were refused, as --fail-on says
   7  standard output or a report's file can't be written
   8  the server can't be reached, or the connection was lost
-  9  the server refuses the credentials, or wants TLS
+  9  the server refuses the credentials, or TLS with it can't be had
  10  the server does not permit what the load needs
  11  no stream stores what is published
  12  a signal ended it before its objective was judged, or a second signal ended the program
@@ -84,7 +84,7 @@ pub(crate) struct PublishArguments {
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) observe: Option<String>,
     /// Publishes to a sink of its own, in this process: shows what the generator can do
-    #[arg(long, conflicts_with_all = ["embedded", "server", "observe"])]
+    #[arg(long, conflicts_with_all = ["embedded", "server", "observe", "user", "token", "nkey", "creds", "tls_ca", "tls_cert"])]
     pub(crate) sink: bool,
     /// The load.
     #[command(flatten)]
@@ -231,8 +231,8 @@ pub(crate) struct PaceArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArguments {
-    /// The server: nats://HOST:PORT, nats://USER:PASSWORD@HOST, nats://TOKEN@HOST; no TLS
-    #[arg(long, value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    /// The server: nats://HOST:PORT, or tls://; with USER:PASSWORD@ or TOKEN@ before the host. Of several, with commas, the first that can be used
+    #[arg(long, value_name = "URLS", default_value = "nats://127.0.0.1:4222")]
     pub(crate) server: String,
     /// User of the server
     #[arg(long, value_name = "NAME", requires = "password")]
@@ -243,11 +243,26 @@ pub(crate) struct TargetArguments {
     /// A token, as env:NAME or file:PATH
     #[arg(long, value_name = "WHERE", conflicts_with = "user")]
     pub(crate) token: Option<String>,
+    /// A file with the seed of a user's nkey, by which a server's nonce is signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token"])]
+    pub(crate) nkey: Option<PathBuf>,
+    /// A credentials file: a user's JWT and its seed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token", "nkey"])]
+    pub(crate) creds: Option<PathBuf>,
+    /// Root certificates, in PEM, that the server's must come from; TLS is asked for then [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// A certificate, in PEM, to show to the server; TLS is asked for then
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Connections, each with a thread that sends and one that receives; in process, threads that publish
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) connections: u16,
     /// Runs this component on the engine in this process, in place of a server; it may publish anywhere
-    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["server", "user", "token"])]
+    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["server", "user", "token", "nkey", "creds", "tls_ca", "tls_cert"])]
     pub(crate) embedded: Option<PathBuf>,
     /// Shards of that engine [default: one less than cores, since the load needs one]
     #[arg(long, value_name = "SHARDS", requires = "embedded")]

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::step::{Acks, QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::{Acks, StepReport};
 
 /// A column: its name, and what it has of a load.
 type Column = (&'static str, fn(&StepReport) -> String);

@@ -2,7 +2,8 @@
 
 use super::Report;
 use super::charts::{Axis, Line, Mark, chart, escaped, short_rate};
-use super::step::{Latency, StepReport};
+use super::latency::Latency;
+use super::step::StepReport;
 use crate::core::series::Point;
 
 /// A latency over time: its name, its colour, and where it is in a point.

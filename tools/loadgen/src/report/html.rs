@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::charts::escaped;
-use super::step::{QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::StepReport;
 use super::{Report, curves, table};
 use crate::units::{count, rate, time};
 

@@ -5,8 +5,10 @@ mod csv;
 mod curves;
 mod hgrm;
 mod html;
+mod latency;
 pub(crate) mod outputs;
 mod parameters;
+mod problems;
 mod step;
 mod table;
 

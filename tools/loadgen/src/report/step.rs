@@ -4,37 +4,26 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::charts::Mark;
+use super::latency::Latency;
+use super::problems::problems_of;
 use crate::args::FailOn;
 use crate::core::counts::Counts;
 use crate::core::search::Tried;
 use crate::core::series::Point;
 use crate::plan::Plan;
 use crate::plan::slo::Judged;
-use crate::run::{LATE_NS, Outcome, Sent};
-use crate::units::{count, time};
+use crate::run::{Outcome, Sent};
+use crate::units::count;
 
 /// The share of its messages that a load may send late and still be said to have kept its schedule.
-const SLIPPED_MAX: f64 = 0.01;
+pub(super) const SLIPPED_MAX: f64 = 0.01;
 /// The share of what was due in the measured time that a load may send after it and meet its objective. 0.01: what is sent later, in the
 /// time of grace, was sent at a lower rate than the one that is judged.
-const BEHIND_MAX: f64 = 0.01;
+pub(super) const BEHIND_MAX: f64 = 0.01;
 /// So many may be sent after it in any case: of a load of less than 500 messages, a hiccup at the very end makes more than a hundredth late.
 const BEHIND_LEAST: f64 = 5.0;
 /// By how much more it may be to have missed the objective by little, so that a search tries the rate again.
 const BEHIND_NEARLY: f64 = 10.0;
-/// The quantiles that tables show.
-pub(crate) const QUANTILES: [(&str, f64); 7] = [
-    ("p50", 0.5),
-    ("p75", 0.75),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-    ("p99.99", 0.9999),
-    ("max", 1.0),
-];
-/// Steps of a curve from one quantile to that half as far from 1.
-const CURVE_STEPS: u32 = 5;
-
 /// What became of one load.
 #[derive(Debug, Serialize)]
 pub(crate) struct StepReport {
@@ -120,59 +109,9 @@ pub(crate) struct Acks {
     pub(crate) late: u64,
 }
 
-/// Latencies, in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Latency {
-    /// Messages that were measured.
-    pub(crate) count: u64,
-    /// Their mean.
-    pub(crate) mean_ns: u64,
-    /// The least.
-    pub(crate) min_ns: u64,
-    /// [`QUANTILES`], by name.
-    pub(crate) quantiles_ns: Vec<(&'static str, u64)>,
-    /// The curve: quantiles and their latencies.
-    pub(crate) curve_ns: Vec<(f64, u64)>,
-}
-
-impl Latency {
-    /// Of these.
-    pub(crate) fn new(all: &Histogram<u64>) -> Self {
-        let at = |(name, quantile): &(&'static str, f64)| (*name, all.value_at_quantile(*quantile));
-        let curve = all
-            .iter_quantiles(CURVE_STEPS)
-            .map(|step| (step.quantile(), step.value_iterated_to()));
-        Self {
-            count: all.len(),
-            mean_ns: all.mean() as u64,
-            min_ns: all.min(),
-            quantiles_ns: QUANTILES.iter().map(at).collect(),
-            curve_ns: if all.is_empty() {
-                Vec::new()
-            } else {
-                curve.collect()
-            },
-        }
-    }
-
-    /// A quantile by its name.
-    pub(crate) fn at(&self, name: &str) -> u64 {
-        let found = self.quantiles_ns.iter().find(|(found, _)| *found == name);
-        found.map_or(0, |(_, ns)| *ns)
-    }
-
-    /// The same for people; a dash where nothing was measured.
-    pub(crate) fn shown(&self, name: &str) -> String {
-        match self.count {
-            0 => "–".to_owned(),
-            _ => time(self.at(name)),
-        }
-    }
-}
-
 impl Schedule {
     /// Of what the senders of an open loop did.
-    fn of(sent: &Sent) -> Self {
+    pub(super) fn of(sent: &Sent) -> Self {
         Self {
             due: sent.late.len() + sent.unsent,
             in_time: sent.in_time,
@@ -183,7 +122,7 @@ impl Schedule {
     }
 
     /// What was due in the measured time and not sent within it, for what that may be.
-    fn behind(&self) -> f64 {
+    pub(super) fn behind(&self) -> f64 {
         let most = (BEHIND_MAX * self.due as f64).max(BEHIND_LEAST);
         (self.due - self.in_time) as f64 / most
     }
@@ -337,96 +276,4 @@ const NOT_JUDGED: &str = "not judged";
 
 fn met_or_missed(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
-}
-
-/// What whoever reads the numbers should know.
-fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
-    let Outcome { sent, counts, .. } = outcome;
-    let mut problems = Vec::new();
-    let mut say = |when: bool, what: String| {
-        if when {
-            problems.push(what);
-        }
-    };
-    let measured = sent.late.len();
-    let share = 100.0 * sent.late_count as f64 / measured.max(1) as f64;
-    say(
-        outcome.rate.is_some() && sent.late_count as f64 > SLIPPED_MAX * measured as f64,
-        format!(
-            "the load could not keep its own schedule: {} messages ({share:.1} %) left more than {} late, the latest by {}; their latency counts from when they were to leave",
-            count(sent.late_count),
-            time(LATE_NS),
-            time(sent.late.max())
-        ),
-    );
-    let kept = Schedule::of(sent);
-    say(
-        outcome.rate.is_some() && kept.behind() > 1.0,
-        format!(
-            "only {} of {} messages that were due in the measured time were sent within it; with more than {} % behind, no objective is met",
-            count(kept.in_time),
-            count(kept.due),
-            100.0 * BEHIND_MAX
-        ),
-    );
-    say(
-        sent.unsent > 0,
-        format!(
-            "{} messages were due and never sent: the target, or this machine, takes no more",
-            count(sent.unsent)
-        ),
-    );
-    if let Some(why) = &outcome.refusal {
-        say(
-            true,
-            format!("{} messages were refused: {why}", count(counts.refused)),
-        );
-    }
-    say(
-        counts.late > 0,
-        format!("{} of the lost messages came later", count(counts.late)),
-    );
-    if let Some(acks) = &outcome.acks {
-        say(
-            acks.counts.late > 0,
-            format!(
-                "{} of the messages that were not acknowledged in time were later",
-                count(acks.counts.late)
-            ),
-        );
-    }
-    say(
-        counts.strange > 0,
-        format!(
-            "{} messages came that are none of this load's: somebody else publishes there, or a handler takes the stamps away",
-            count(counts.strange)
-        ),
-    );
-    if let Some(sunk) = sunk.filter(|sunk| *sunk != sent.sent) {
-        say(
-            true,
-            format!(
-                "the sink took {} of {} messages",
-                count(sunk),
-                count(sent.sent)
-            ),
-        );
-    }
-    say(
-        outcome.latency.is_empty(),
-        "no message was measured".to_owned(),
-    );
-    let ended = if outcome.cut {
-        "a signal ended the load"
-    } else {
-        "the load ended"
-    };
-    say(
-        outcome.ended_early(),
-        format!(
-            "{ended} before its time: rates are of the {:.2} s that were measured",
-            outcome.measured.seconds()
-        ),
-    );
-    problems
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::step::{Acks, QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::{Acks, StepReport};
 use crate::units::{count, rate, time};
 
 /// Widths of a sweep's columns.
@@ -168,7 +169,7 @@ pub(super) fn messages(report: &Report, load: &StepReport) -> String {
         .join(" · ")
 }
 
-fn latencies(latency: &super::step::Latency) -> String {
+fn latencies(latency: &super::latency::Latency) -> String {
     let one = |(name, _): &(&str, f64)| format!("{name} {}", latency.shown(name));
     QUANTILES.iter().map(one).collect::<Vec<_>>().join(" · ")
 }
@@ -194,7 +195,7 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::Latency;
+    use super::super::latency::Latency;
     use super::super::testing::report;
     use super::*;
     use crate::core::recorder::latencies as latencies_of_none;

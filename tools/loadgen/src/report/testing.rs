@@ -1,7 +1,8 @@
 //! A report to test outputs with.
 
 use super::Report;
-use super::step::{Latency, Schedule, StepReport};
+use super::latency::Latency;
+use super::step::{Schedule, StepReport};
 use crate::core::counts::Counts;
 use crate::core::recorder::latencies;
 use crate::core::series::Point;

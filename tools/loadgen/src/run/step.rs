@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
+use super::outcome::{Acks, Outcome};
 use super::progress::Progress;
 use super::sender::{Pacing, Sender, Sent};
 use super::signals::Signals;
@@ -17,7 +16,7 @@ use crate::core::random::Random;
 use crate::core::receiver::{Check, Receiver};
 use crate::core::recorder::{Recorder, Span, latencies};
 use crate::core::schedule::Schedule;
-use crate::core::series::{Live, Point};
+use crate::core::series::Live;
 use crate::core::stamp::Stamp;
 use crate::plan::{Mode, Plan};
 
@@ -54,57 +53,6 @@ pub(crate) struct Step<'a> {
     pub(crate) clock: Clock,
     /// How many of our PINGs were answered.
     pub(crate) pongs: Arc<AtomicU64>,
-}
-
-/// What became of a stream's acknowledgements.
-pub(crate) struct Acks {
-    /// Their latencies.
-    pub(crate) latency: Histogram<u64>,
-    /// Acknowledgements that came.
-    pub(crate) counts: Counts,
-    /// Messages that none came for in time.
-    pub(crate) unacked: u64,
-    /// Those of them that are lost too.
-    pub(crate) lost_too: u64,
-}
-
-/// What became of a load.
-pub(crate) struct Outcome {
-    /// Messages a second that were asked for.
-    pub(crate) rate: Option<f64>,
-    /// What the senders did, added up.
-    pub(crate) sent: Sent,
-    /// What came back.
-    pub(crate) counts: Counts,
-    /// Messages that did not.
-    pub(crate) lost: u64,
-    /// Messages that came back within the measured time.
-    pub(crate) in_span: u64,
-    /// Latencies.
-    pub(crate) latency: Histogram<u64>,
-    /// What became of a stream's acknowledgements, where messages are observed too.
-    pub(crate) acks: Option<Acks>,
-    /// Over time.
-    pub(crate) points: Vec<Point>,
-    /// What was said of the first message that was not taken.
-    pub(crate) refusal: Option<String>,
-    /// Connections that were lost.
-    pub(crate) connections_lost: u64,
-    /// What was to be measured.
-    pub(crate) span: Span,
-    /// What was measured: it ends before its time if the load did.
-    pub(crate) measured: Span,
-    /// Whether it was ended by a signal.
-    pub(crate) cut: bool,
-    /// What ended it before its time.
-    pub(crate) error: Option<anyhow::Error>,
-}
-
-impl Outcome {
-    /// Whether the load was ended before its time.
-    pub(crate) fn ended_early(&self) -> bool {
-        self.cut || self.measured.end_ns < self.span.end_ns
-    }
 }
 
 impl<'a> Step<'a> {

@@ -1,11 +1,13 @@
 //! The program `loadgen`, driven as a user drives it: against a scripted service, a real server, and the engine in process.
 
 mod arrivals;
+mod calls;
 mod cost;
 mod in_process;
 mod outputs;
 mod refusals;
 mod scripted;
+mod secured;
 mod servers;
 mod service;
 mod signals;

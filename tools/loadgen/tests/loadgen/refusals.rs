@@ -1,8 +1,9 @@
 //! Arguments that can't be used: one clear error, and exit code 2.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
-use crate::{done, loadgen};
+use crate::{Done, done, loadgen};
 
 #[test]
 fn bad_arguments_are_one_clear_error() {
@@ -30,6 +31,10 @@ fn bad_arguments_are_one_clear_error() {
             &["--payloads /nowhere/at/all", "can't be read"],
         ),
         ("request --header nonsense", &["--header", "KEY: VALUE"]),
+        (
+            "request --header loadgen:mine",
+            &["--header", "writes this header itself"],
+        ),
         ("request --subject a..b", &["--subject", "a..b"]),
         ("request --subject a.*", &["--subject"]),
         ("publish --observe a.>.b", &["--observe"]),
@@ -49,7 +54,33 @@ fn bad_arguments_are_one_clear_error() {
         ("publish --embedded x.wasm", &["--observe"]),
         ("stream --embedded x.wasm", &["no streams"]),
         ("publish --sink --observe a", &["--sink", "--observe"]),
-        ("request --server tls://a", &["--server", "TLS"]),
+        ("request --server tls://", &["--server", "tls://HOST:PORT"]),
+        ("request --server a,u:hunter2@", &["--server", "no host"]),
+        (
+            "request --nkey /nowhere",
+            &["--nkey", "/nowhere", "can't be read"],
+        ),
+        (
+            "request --creds /nowhere",
+            &["--creds", "/nowhere", "can't be read"],
+        ),
+        ("request --creds a --nkey b", &["--creds", "--nkey"]),
+        ("request --creds a --token env:B", &["--creds", "--token"]),
+        (
+            "request --tls-ca /nowhere",
+            &["--tls-ca /nowhere", "can't be read"],
+        ),
+        (
+            "request --tls-ca /dev/null",
+            &["--tls-ca /dev/null", "no certificate"],
+        ),
+        ("request --tls-cert a", &["--tls-key"]),
+        ("request --tls-key a", &["--tls-cert"]),
+        (
+            "request --embedded x.wasm --tls-ca a",
+            &["--embedded", "--tls-ca"],
+        ),
+        ("publish --sink --creds a", &["--sink", "--creds"]),
         (
             "request --server http://a",
             &["--server", "nats://HOST:PORT"],
@@ -84,6 +115,23 @@ fn files_that_can_not_be_written_are_known_before_the_load() {
         )));
         ended.ended(7).says(&["/nowhere/report can't be written"]);
     }
+}
+
+#[test]
+fn whoever_reads_no_report_is_told_by_the_exit_code() {
+    let mut command =
+        loadgen("publish --sink --rate 100 --duration 100ms --warmup 0s --settle 20s");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program exists");
+    // Nobody reads.
+    drop(child.stdout.take());
+    let ended = Done::of(child.wait_with_output().expect("it was started"));
+    ended
+        .ended(7)
+        .says(&["standard output can't be written", "closed"]);
 }
 
 #[test]
