@@ -183,7 +183,10 @@ fn tables(report: &Report, load: &StepReport) -> String {
         &format!("{} messages", count(load.latency.count)),
     );
     html += "</table></section>\n<section><h2>Counts</h2><table class=\"pairs\">\n";
-    pair(&mut html, "messages", &table::messages(report, load));
+    // A number stays on the line of what it is of.
+    let counts = table::messages(report, load).replace(' ', "\u{a0}");
+    let counts = counts.replace("\u{a0}·\u{a0}", " · ");
+    pair(&mut html, "messages", &counts);
     if let Some(kept) = load.schedule {
         pair(
             &mut html,
