@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use millpond_tests::folder::Folder;
+use millpond_tests::program::Program;
 
 use crate::service::{Does, Service};
 use crate::{asked, done, loadgen, n};
@@ -21,6 +22,10 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
         .ended(0)
         .says(&["msgs/s", "sent", "in flight", " %"]);
     let load = ended.load();
+    let lines = ended.err.lines().filter(|line| line.contains(" in flight"));
+    for line in lines {
+        is_progress(line);
+    }
     assert_eq!(
         ["sent", "received", "sunk", "lost", "unsent"].map(|key| n(&load, key)),
         [6_000, 6_000, 6_000, 0, 0]
@@ -43,6 +48,58 @@ fn a_sink_takes_all_that_was_sent_and_each_output_says_so() {
     assert!(page.contains("<title>Sunk</title>") && page.matches("<svg").count() == 3);
     let curve = fs::read_to_string(curve).expect("it was written");
     assert!(curve.contains("Total count    =         5000]"), "{curve}");
+}
+
+/// `120 msgs/s · 3 in flight · p50 1.2 ms · p99 3.4 ms · 120 sent`, behind its share.
+#[track_caller]
+fn is_progress(line: &str) {
+    let parts: Vec<&str> = line.split(" · ").collect();
+    let [rate, in_flight, p50, p99, sent] = parts.as_slice() else {
+        panic!("{line:?}");
+    };
+    let time = |part: &str, name: &str| {
+        let (number, unit) = part
+            .strip_prefix(name)
+            .and_then(|time| time.split_once(' '))
+            .unwrap_or_else(|| panic!("{part:?} of {line:?}"));
+        assert!(["ns", "µs", "ms", "s"].contains(&unit), "{line:?}");
+        number
+            .parse::<f64>()
+            .unwrap_or_else(|_| panic!("{part:?} of {line:?}"))
+    };
+    assert!(
+        time(p50, "p50 ") > 0.0 && time(p99, "p99 ") > 0.0,
+        "{line:?}"
+    );
+    assert!(
+        rate.contains(" %  ") && rate.ends_with(" msgs/s"),
+        "{line:?}"
+    );
+    assert!(in_flight.ends_with(" in flight") && sent.ends_with(" sent"));
+}
+
+#[test]
+fn a_sink_of_its_own_process_takes_what_is_published_to_it() {
+    let mut sink = Program::start(&mut loadgen("sink --listen 127.0.0.1:0"));
+    let ready = sink.wait_for("ready: ");
+    let (_, line) = ready.split_once("loadgen ").expect("it says what to type");
+    assert!(
+        line.starts_with("publish --server nats://127.0.0.1:"),
+        "{ready}"
+    );
+    for connections in [1, 3] {
+        let more =
+            "--rate 2000 --arrivals constant --duration 300ms --warmup 0s --settle 20s --json";
+        let line = format!("{line} --connections {connections} {more}");
+        let load = done(&mut loadgen(&line)).ended(0).load();
+        let found = ["sent", "received", "lost", "unsent"].map(|key| n(&load, key));
+        assert_eq!(found, [600, 600, 0, 0]);
+    }
+    let (_, taken) = line.split_once("//").expect("it is a URL");
+    done(&mut loadgen(&format!("sink --listen {taken}")))
+        .ended(1)
+        .says(&["can't listen on", taken]);
+    sink.kill();
 }
 
 #[test]

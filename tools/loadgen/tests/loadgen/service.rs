@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(crate) struct Seen {
     pub(crate) connections: Vec<Vec<Arrival>>,
     /// The most messages that it held back at once, to delay or to gather them.
     pub(crate) held_most: u64,
+    /// When it answered each message that it answered at once, late or after a stall, by its number.
+    pub(crate) answered: HashMap<u64, Instant>,
 }
 
 impl Seen {
@@ -102,12 +104,20 @@ struct Shared {
     /// Messages that are held back, and the most that ever were.
     held: AtomicU64,
     held_most: AtomicU64,
+    /// When each was answered.
+    answered: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Shared {
     fn take(&self) {
         let held = self.held.fetch_add(1, SeqCst) + 1;
         self.held_most.fetch_max(held, SeqCst);
+    }
+
+    /// Notes that a message is answered, before it is.
+    fn answers(&self, number: u64) {
+        let mut answered = self.answered.lock().expect("nobody panics with it");
+        answered.insert(number, now());
     }
 
     /// Before an answer is written: once the client has it, it may send the next.
@@ -165,6 +175,7 @@ impl Service {
         Seen {
             connections: self.thread.join().expect("the service does not panic"),
             held_most: self.shared.held_most.load(SeqCst),
+            answered: std::mem::take(&mut self.shared.answered.lock().expect("it has ended")),
         }
     }
 
@@ -196,18 +207,23 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
             }
             ["PUB" | "HPUB", ..] => {
                 let post = Post::read(&words, &mut reader);
-                let does = script(shared.taken.fetch_add(1, SeqCst));
+                let number = shared.taken.fetch_add(1, SeqCst);
+                let does = script(number);
                 seen.push(post.arrived());
                 let answer = post.answer(&subscriptions, does);
                 match does {
-                    Does::Answers | Does::Damages(_) => say(&stream, &answer),
+                    Does::Answers | Does::Damages(_) => {
+                        shared.answers(number);
+                        say(&stream, &answer);
+                    }
                     Does::Doubles => [&answer, &answer]
                         .into_iter()
                         .for_each(|answer| say(&stream, answer)),
-                    Does::Delays(time) => delays.add(&stream, time, answer),
+                    Does::Delays(time) => delays.add(&stream, time, (number, answer)),
                     Does::Gathers(many) => gathered.add(&stream, many, answer),
                     Does::Stalls(time) => {
                         wait_until(now() + time);
+                        shared.answers(number);
                         say(&stream, &answer);
                     }
                     Does::Swaps => {
@@ -215,7 +231,6 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
                         continue;
                     }
                     Does::Stores(ack) => {
-                        let number = seen.len();
                         let stored = post.ack(&subscriptions, &format!("\"seq\":{number}"));
                         if ack != Ack::Refuses {
                             say(&stream, &post.passed(&subscriptions));
@@ -226,7 +241,7 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
                             Ack::Twice => [&stored, &stored]
                                 .into_iter()
                                 .for_each(|ack| say(&stream, ack)),
-                            Ack::Later(time) => delays.add(&stream, time, stored),
+                            Ack::Later(time) => delays.add(&stream, time, (number, stored)),
                             Ack::Refuses => {
                                 let full = "\"error\":{\"code\":503,\"description\":\"full\"}";
                                 say(&stream, &post.ack(&subscriptions, full));
@@ -256,8 +271,8 @@ struct Delays {
     shared: Arc<Shared>,
 }
 
-/// An answer, and when it is due.
-type Answer = (Instant, Vec<u8>);
+/// An answer, to which message it is, and when it is due.
+type Answer = (Instant, u64, Vec<u8>);
 
 impl Delays {
     fn new(shared: &Arc<Shared>) -> Self {
@@ -267,7 +282,7 @@ impl Delays {
         }
     }
 
-    fn add(&mut self, stream: &TcpStream, delay: Duration, answer: Vec<u8>) {
+    fn add(&mut self, stream: &TcpStream, delay: Duration, (number, answer): (u64, Vec<u8>)) {
         let shared = &self.shared;
         shared.take();
         let (sender, _) = self.threads.entry(delay).or_insert_with(|| {
@@ -278,7 +293,7 @@ impl Delays {
             (sender, thread)
         });
         sender
-            .send((now() + delay, answer))
+            .send((now() + delay, number, answer))
             .expect("its receiver waits for the end");
     }
 
@@ -319,9 +334,10 @@ impl Gathered {
 
 /// Writes each answer at its time.
 fn answer_later(stream: &TcpStream, due: &Receiver<Answer>, shared: &Shared) {
-    for (at, answer) in due {
+    for (at, number, answer) in due {
         wait_until(at);
         shared.give(1);
+        shared.answers(number);
         say(stream, &answer);
     }
 }
