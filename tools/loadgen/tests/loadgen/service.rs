@@ -231,21 +231,16 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
                         continue;
                     }
                     Does::Stores(ack) => {
-                        let stored = post.ack(&subscriptions, &format!("\"seq\":{number}"));
                         if ack != Ack::Refuses {
                             say(&stream, &post.passed(&subscriptions));
                         }
-                        match ack {
-                            Ack::Once => say(&stream, &stored),
-                            Ack::Never => {}
-                            Ack::Twice => [&stored, &stored]
-                                .into_iter()
-                                .for_each(|ack| say(&stream, ack)),
-                            Ack::Later(time) => delays.add(&stream, time, (number, stored)),
-                            Ack::Refuses => {
-                                let full = "\"error\":{\"code\":503,\"description\":\"full\"}";
-                                say(&stream, &post.ack(&subscriptions, full));
+                        match (ack, post.acks(&subscriptions, number, ack)) {
+                            (Ack::Later(time), said) => {
+                                for ack in said {
+                                    delays.add(&stream, time, (number, ack));
+                                }
                             }
+                            (_, said) => said.iter().for_each(|ack| say(&stream, ack)),
                         }
                     }
                     Does::Loses => continue,
@@ -412,11 +407,20 @@ impl Post {
         message(OUT, &self.head, &self.payload, subscriptions)
     }
 
-    /// What a stream says of it.
-    fn ack(&self, subscriptions: &Subscriptions, said: &str) -> Vec<u8> {
+    /// What a stream says of the message of this number.
+    fn acks(&self, subscriptions: &Subscriptions, number: u64, ack: Ack) -> Vec<Vec<u8>> {
+        let stored = format!("{{\"stream\":\"IN\",\"seq\":{}}}", number + 1);
+        let full = "{\"error\":{\"code\":503,\"description\":\"full\"}}".to_owned();
+        let said = match ack {
+            Ack::Never => Vec::new(),
+            Ack::Once | Ack::Later(_) => vec![stored],
+            Ack::Twice => vec![stored.clone(), stored],
+            Ack::Refuses => vec![full],
+        };
         let reply = self.reply.as_deref().expect("it is to be acknowledged");
-        let said = format!("{{\"stream\":\"IN\",{said}}}");
-        message(reply, b"", said.as_bytes(), subscriptions)
+        let said = said.iter();
+        said.map(|said| message(reply, b"", said.as_bytes(), subscriptions))
+            .collect()
     }
 }
 
