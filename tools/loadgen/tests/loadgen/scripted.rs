@@ -477,6 +477,7 @@ fn a_lost_connection_is_counted_and_ends_the_load_with_what_it_had() {
     assert_eq!(n(&load, "sent"), n(&load, "received") + n(&load, "lost"));
     // Rates are of the time until then, and what was asked of the whole load is not judged.
     is_of_what_was_measured(&load);
+    assert!(load["measured_s"].as_f64() < Some(300.0), "{load}");
     assert_eq!(load["met"], serde_json::Value::Null);
 }
 
