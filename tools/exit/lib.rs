@@ -34,7 +34,7 @@ pub enum Exit {
     Permission = 10,
     /// A stream or a consumer is missing or can't be used.
     Stream = 11,
-    /// It was ended before everything in flight was settled.
+    /// It was ended before everything in flight was settled, or before it was known whether an objective is met.
     Cut = 12,
     /// An objective was missed.
     Objective = 13,

@@ -22,14 +22,16 @@ Exit codes:
   3  the component can't be used
   4  the component's `configure` failed
   5  the engine can need more memory than there is
-  6  messages were lost, came twice, came damaged or were refused, as --fail-on says
+  6  messages were lost, unacked, came twice, came damaged or were refused, as --fail-on says
   7  standard output or a report's file can't be written
   8  the server can't be reached, or the connection was lost
-  9  the server refuses the credentials, or wants TLS
+  9  the server refuses the credentials, or TLS with it can't be had
  10  the server does not permit what the load needs
  11  no stream stores what is published
- 12  it was ended by a second signal
- 13  the objective was missed"
+ 12  a signal ended it before its objective was judged, or a second signal ended the program
+ 13  the objective was missed, whatever --fail-on says
+Of several, what ended a load (1 to 5, 7 to 11) comes first, then 13, 12, 6.
+With --slo, 0 and 6 say that the objective was met, and all others but 13 that it was not judged."
     };
 }
 
@@ -82,7 +84,7 @@ pub(crate) struct PublishArguments {
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) observe: Option<String>,
     /// Publishes to a sink of its own, in this process: shows what the generator can do
-    #[arg(long, conflicts_with_all = ["embedded", "server", "observe"])]
+    #[arg(long, conflicts_with_all = ["embedded", "server", "observe", "user", "token", "nkey", "creds", "tls_ca", "tls_cert"])]
     pub(crate) sink: bool,
     /// The load.
     #[command(flatten)]
@@ -105,7 +107,8 @@ pub(crate) struct RequestArguments {
 #[derive(Debug, Args)]
 #[command(after_help = concat!("\
 Without --observe, a message's latency ends with the stream's acknowledgement. With it, it ends when the message comes on that subject, \
-such as a handler's output or a push consumer's deliveries, and that of the acknowledgements is reported beside it.
+such as a handler's output or a push consumer's deliveries, and that of the acknowledgements is reported beside it, with those that did not \
+come in time (unacked) and those that came twice.
 
 ", exit_codes!()))]
 pub(crate) struct StreamArguments {
@@ -228,8 +231,8 @@ pub(crate) struct PaceArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArguments {
-    /// The server: nats://HOST:PORT, nats://USER:PASSWORD@HOST, nats://TOKEN@HOST; no TLS
-    #[arg(long, value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    /// The server: nats://HOST:PORT, or tls://; with USER:PASSWORD@ or TOKEN@ before the host. Of several, with commas, the first that can be used
+    #[arg(long, value_name = "URLS", default_value = "nats://127.0.0.1:4222")]
     pub(crate) server: String,
     /// User of the server
     #[arg(long, value_name = "NAME", requires = "password")]
@@ -240,11 +243,26 @@ pub(crate) struct TargetArguments {
     /// A token, as env:NAME or file:PATH
     #[arg(long, value_name = "WHERE", conflicts_with = "user")]
     pub(crate) token: Option<String>,
+    /// A file with the seed of a user's nkey, by which a server's nonce is signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token"])]
+    pub(crate) nkey: Option<PathBuf>,
+    /// A credentials file: a user's JWT and its seed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token", "nkey"])]
+    pub(crate) creds: Option<PathBuf>,
+    /// Root certificates, in PEM, that the server's must come from; TLS is asked for then [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// A certificate, in PEM, to show to the server; TLS is asked for then
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Connections, each with a thread that sends and one that receives; in process, threads that publish
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) connections: u16,
     /// Runs this component on the engine in this process, in place of a server; it may publish anywhere
-    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["server", "user", "token"])]
+    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["server", "user", "token", "nkey", "creds", "tls_ca", "tls_cert"])]
     pub(crate) embedded: Option<PathBuf>,
     /// Shards of that engine [default: one less than cores, since the load needs one]
     #[arg(long, value_name = "SHARDS", requires = "embedded")]
@@ -281,7 +299,7 @@ pub(crate) struct ReportArguments {
         long,
         value_name = "WHAT",
         value_delimiter = ',',
-        default_value = "lost,duplicated,corrupted,refused"
+        default_value = "lost,unacked,duplicated,corrupted,refused"
     )]
     pub(crate) fail_on: Vec<FailOn>,
 }
@@ -318,7 +336,9 @@ pub(crate) enum StampKey {
 pub(crate) enum FailOn {
     /// Messages did not come back in time.
     Lost,
-    /// Messages came more than once.
+    /// Messages that no stream acknowledged in time, of those that are observed too.
+    Unacked,
+    /// Messages, or their acknowledgements, came more than once.
     Duplicated,
     /// Messages came after later ones.
     Reordered,

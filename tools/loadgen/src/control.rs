@@ -1,16 +1,17 @@
 //! What the threads of a run say to each other: that it ends, what went wrong, and that there is room again.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::clock;
+use crate::core::series::{Live, NEVER_NS};
 
 /// Most errors that are kept; the first is the one that is told.
 const ERRORS_MAX: usize = 16;
@@ -18,10 +19,10 @@ const ERRORS_MAX: usize = 16;
 const ROOM_LOOK: Duration = Duration::from_millis(5);
 
 /// The state of one run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Control {
-    /// Senders end.
-    stopped: AtomicBool,
+    /// When senders end, if they do before their time: nothing later is measured.
+    live: Arc<Live>,
     /// Receivers end.
     over: AtomicBool,
     /// Connections that were lost.
@@ -30,14 +31,24 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Ends the senders.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, SeqCst);
+    /// Of a run that is measured there.
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        Self {
+            live,
+            over: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            errors: Mutex::default(),
+        }
+    }
+
+    /// Ends the senders, at this time.
+    pub(crate) fn stop(&self, now_ns: u64) {
+        self.live.stop(now_ns);
     }
 
     /// Whether senders end.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
+        self.live.stopped_ns() != NEVER_NS
     }
 
     /// Ends the receivers.
@@ -50,20 +61,20 @@ impl Control {
         self.over.load(Relaxed)
     }
 
-    /// Ends the run with an error.
-    pub(crate) fn fail(&self, error: anyhow::Error) {
+    /// Ends the run with an error that came at this time.
+    pub(crate) fn fail(&self, error: anyhow::Error, now_ns: u64) {
         let mut errors = self.errors.lock();
         if errors.len() < ERRORS_MAX {
             errors.push(error);
         }
         drop(errors);
-        self.stop();
+        self.stop(now_ns);
     }
 
     /// Ends the run since a connection is gone.
-    pub(crate) fn lose(&self, error: anyhow::Error) {
+    pub(crate) fn lose(&self, error: anyhow::Error, now_ns: u64) {
         self.lost.fetch_add(1, Relaxed);
-        self.fail(error);
+        self.fail(error, now_ns);
     }
 
     /// Connections lost.

@@ -17,7 +17,10 @@ const PLACES_MAX: u64 = 1 << 22;
 const UNDER_WAY: u64 = 1;
 const SETTLED: u64 = 2;
 const LOST: u64 = 3;
-const STATE_BITS: u32 = 2;
+/// Not stored by its stream: it is neither awaited nor lost, and may come all the same.
+const REFUSED: u64 = 4;
+const STATE_BITS: u32 = 3;
+const STATE_MASK: u64 = (1 << STATE_BITS) - 1;
 
 /// The messages of one connection that are under way, and what became of the latest.
 #[derive(Debug)]
@@ -113,6 +116,7 @@ impl Ledger {
             Err(_) => Taken::Late,
             Ok(_) if found == settled => Taken::Again,
             Ok(_) if found == state(sequence, LOST) => Taken::Late,
+            Ok(_) if found == state(sequence, REFUSED) => Taken::First { due_ns, subject },
             Ok(_) => {
                 self.settled.fetch_add(1, Release);
                 Taken::First { due_ns, subject }
@@ -120,8 +124,25 @@ impl Ledger {
         }
     }
 
-    /// Gives up on what was sent before this time. Called by one thread only.
-    pub(crate) fn expire(&self, before_ns: u64) {
+    /// A message that is not awaited any more, since it was not stored. It is as settled as one that came.
+    pub(crate) fn refuse(&self, sequence: u64) {
+        let (under_way, refused) = (state(sequence, UNDER_WAY), state(sequence, REFUSED));
+        let state = &self.place(sequence).state;
+        if state
+            .compare_exchange(under_way, refused, AcqRel, Relaxed)
+            .is_ok()
+        {
+            self.settled.fetch_add(1, Release);
+        }
+    }
+
+    /// Whether a message was given up on; none of those that others have the places of by now was.
+    pub(crate) fn is_lost(&self, sequence: u64) -> bool {
+        self.place(sequence).state.load(Acquire) == state(sequence, LOST)
+    }
+
+    /// Gives up on what was sent before this time, and says which those are. Called by one thread only.
+    pub(crate) fn expire(&self, before_ns: u64, mut given_up: impl FnMut(u64)) {
         let sent = self.sent.load(Acquire);
         let mut oldest = self
             .oldest
@@ -134,7 +155,9 @@ impl Ledger {
                 if place.sent_ns.load(Relaxed) >= before_ns {
                     break;
                 }
-                self.give_up(place, found);
+                if self.give_up(place, found) {
+                    given_up(oldest);
+                }
             }
             oldest += 1;
         }
@@ -164,17 +187,18 @@ impl Ledger {
         &self.places[(sequence & mask) as usize]
     }
 
-    fn give_up(&self, place: &Place, found: u64) {
-        if found & 3 == UNDER_WAY {
-            let lost = found >> STATE_BITS << STATE_BITS | LOST;
-            if place
-                .state
-                .compare_exchange(found, lost, AcqRel, Relaxed)
-                .is_ok()
-            {
-                self.lost.fetch_add(1, Release);
-            }
+    /// Gives up on what is in this place, if it is under way; whether it was.
+    fn give_up(&self, place: &Place, found: u64) -> bool {
+        if found & STATE_MASK != UNDER_WAY {
+            return false;
         }
+        let lost = state(found >> STATE_BITS, LOST);
+        let given_up = place
+            .state
+            .compare_exchange(found, lost, AcqRel, Relaxed)
+            .is_ok();
+        self.lost.fetch_add(u64::from(given_up), Release);
+        given_up
     }
 }
 
@@ -211,7 +235,10 @@ mod tests {
     fn what_is_too_old_is_lost_and_late_if_it_comes() {
         let ledger = ledger(3, 8);
         ledger.take(1);
-        ledger.expire(12);
+        let mut given_up = Vec::new();
+        ledger.expire(12, |sequence| given_up.push(sequence));
+        assert_eq!(given_up, [0]);
+        assert_eq!([0, 1, 2].map(|n| ledger.is_lost(n)), [true, false, false]);
         assert_eq!((ledger.lost(), ledger.in_flight()), (1, 1));
         assert_eq!(
             [0, 0, 2].map(|n| ledger.take(n)),
@@ -224,8 +251,26 @@ mod tests {
                 }
             ]
         );
-        ledger.expire(u64::MAX);
+        ledger.expire(u64::MAX, |_| panic!("nothing is under way"));
         assert_eq!((ledger.lost(), ledger.in_flight()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_awaited_and_not_lost_and_may_come_all_the_same() {
+        let ledger = ledger(3, 8);
+        assert!(matches!(ledger.take(0), Taken::First { .. }));
+        [0, 1, 2].into_iter().for_each(|n| ledger.refuse(n));
+        assert_eq!(ledger.in_flight(), 0);
+        ledger.expire(u64::MAX, |_| panic!("nothing is under way"));
+        let first = Taken::First {
+            due_ns: 10,
+            subject: 7,
+        };
+        assert_eq!(
+            [0, 1, 1].map(|n| ledger.take(n)),
+            [Taken::Again, first, Taken::Again]
+        );
+        assert_eq!((ledger.in_flight(), ledger.lost()), (0, 0));
     }
 
     #[test]
@@ -255,16 +300,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_message_is_settled_or_lost_or_under_way(steps in prop::collection::vec((0_u8..3, 0_u64..40), 1..200)) {
+        fn every_message_is_settled_or_lost_or_under_way(steps in prop::collection::vec((0_u8..4, 0_u64..40), 1..200)) {
             let ledger = Ledger::new(16);
-            let mut first = 0;
+            let (mut first, mut refused) = (0, std::collections::HashSet::new());
             for (now, (step, n)) in steps.into_iter().enumerate() {
                 match step {
                     0 => { ledger.send(now as u64, now as u64, 0); }
-                    1 => first += u64::from(matches!(ledger.take(n), Taken::First { .. })),
-                    _ => ledger.expire((now as u64).saturating_sub(n)),
+                    1 => {
+                        let is_first = matches!(ledger.take(n), Taken::First { .. });
+                        first += u64::from(is_first && !refused.contains(&n));
+                    }
+                    2 => {
+                        let before = ledger.in_flight();
+                        ledger.refuse(n);
+                        if ledger.in_flight() < before {
+                            refused.insert(n);
+                        }
+                    }
+                    _ => ledger.expire((now as u64).saturating_sub(n), |_| {}),
                 }
-                prop_assert_eq!(ledger.sent(), first + ledger.lost() + ledger.in_flight());
+                prop_assert_eq!(ledger.sent(), first + refused.len() as u64 + ledger.lost() + ledger.in_flight());
             }
         }
     }

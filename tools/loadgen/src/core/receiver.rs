@@ -25,6 +25,8 @@ pub(crate) struct Receiver {
     /// One a connection; those of a receiver of replies begin at `first`.
     ledgers: Vec<Arc<Ledger>>,
     first: u16,
+    /// Where the same messages are awaited as observed, beside their acknowledgements.
+    observed: Option<Arc<Ledger>>,
     order: Order,
     recorder: Recorder,
     counts: Counts,
@@ -45,10 +47,17 @@ impl Receiver {
             check,
             ledgers,
             first,
+            observed: None,
             order,
             recorder,
             counts: Counts::default(),
         }
+    }
+
+    /// Its messages are observed too, and awaited there.
+    pub(crate) fn observed_in(mut self, ledger: Arc<Ledger>) -> Self {
+        self.observed = Some(ledger);
+        self
     }
 
     /// A message came whose stamp alone tells which it is.
@@ -88,6 +97,10 @@ impl Receiver {
     pub(crate) fn refused(&mut self, sequence: u64) {
         if let Taken::First { .. } = self.ledgers[0].take(sequence) {
             self.counts.refused += 1;
+            // What is not stored does not come: it is refused, and not lost as well.
+            if let Some(ledger) = &self.observed {
+                ledger.refuse(sequence);
+            }
         }
     }
 

@@ -28,6 +28,17 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// The same, ended at a time if that is sooner.
+    pub(crate) fn until(self, at_ns: u64) -> Self {
+        let end_ns = self.end_ns.min(at_ns).max(self.begin_ns);
+        Self { end_ns, ..self }
+    }
+
+    /// How long it is.
+    pub(crate) fn seconds(self) -> f64 {
+        (self.end_ns - self.begin_ns) as f64 / 1e9
+    }
+
     /// Whether a time is in it.
     pub(crate) fn has(self, at_ns: u64) -> bool {
         (self.begin_ns..self.end_ns).contains(&at_ns)
@@ -64,12 +75,20 @@ impl Recorder {
 
     /// A message came that was to be sent then.
     pub(crate) fn record(&mut self, now_ns: u64, due_ns: u64) {
-        if now_ns >= self.recent_ns + SHARE_EVERY_NS {
+        let stopped_ns = self.live.stopped_ns();
+        let is_stopped = now_ns >= stopped_ns;
+        if now_ns >= self.recent_ns + SHARE_EVERY_NS || is_stopped && self.recent_ns < stopped_ns {
             self.share();
-            self.recent_ns = now_ns - now_ns % SHARE_EVERY_NS;
+            let from_ns = now_ns - now_ns % SHARE_EVERY_NS;
+            // What comes once the run is stopped is none of the interval's that it was stopped in.
+            self.recent_ns = if is_stopped {
+                from_ns.max(stopped_ns)
+            } else {
+                from_ns
+            };
         }
         self.recent_count += 1;
-        self.in_span += u64::from(self.span.has(now_ns));
+        self.in_span += u64::from(self.span.has(now_ns) && !is_stopped);
         if self.span.has(due_ns) {
             let latency_ns = now_ns.saturating_sub(due_ns).max(1);
             self.latency.saturating_record(latency_ns);

@@ -1,6 +1,9 @@
 //! Rates and latencies over time, in intervals of one length, chosen so that there are never more than [`INTERVALS_MAX`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -12,6 +15,9 @@ use super::recorder::LATENCY_NS_MAX;
 pub(crate) const INTERVALS_MAX: u64 = 600;
 /// Lengths of intervals, in milliseconds; the first that makes few enough is taken.
 const LENGTHS_MS: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 60_000, 600_000];
+
+/// A time that never comes.
+pub(crate) const NEVER_NS: u64 = u64::MAX;
 
 /// A histogram with two digits, for intervals: 3 % wide at worst.
 pub(crate) fn coarse() -> Histogram<u32> {
@@ -89,11 +95,13 @@ impl Series {
         all.add(latency).expect("all have the same bounds");
     }
 
-    /// The intervals. The last may be shorter than the others.
+    /// The intervals until then. The last may be shorter than the others.
     pub(crate) fn points(&self, end_ns: u64) -> Vec<Point> {
+        let whole_ns = end_ns.saturating_sub(self.begin_ns);
+        let count = whole_ns.div_ceil(self.length_ns) as usize;
         let point = |(index, interval): (usize, &Interval)| {
             let at_ns = index as u64 * self.length_ns;
-            let length_ns = self.length_ns.min(end_ns - self.begin_ns - at_ns).max(1);
+            let length_ns = self.length_ns.min(whole_ns - at_ns);
             let a_second = |count: u64| count as f64 * 1e9 / length_ns as f64;
             let latency = interval.latency.as_ref().filter(|all| !all.is_empty());
             let at = |q| latency.map(|all| all.value_at_quantile(q));
@@ -106,7 +114,8 @@ impl Series {
                 max_ns: at(1.0),
             }
         };
-        self.intervals.iter().enumerate().map(point).collect()
+        let intervals = self.intervals.iter().take(count);
+        intervals.enumerate().map(point).collect()
     }
 }
 
@@ -121,6 +130,8 @@ pub(crate) struct Live {
     pub(crate) sent: AtomicU64,
     /// Messages that came back so far.
     pub(crate) received: AtomicU64,
+    /// When the run was ended before its time.
+    stopped_ns: AtomicU64,
 }
 
 impl Live {
@@ -131,7 +142,18 @@ impl Live {
             recent: Mutex::new(coarse()),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            stopped_ns: AtomicU64::new(NEVER_NS),
         }
+    }
+
+    /// Ends the run before its time, if it has not ended sooner.
+    pub(crate) fn stop(&self, now_ns: u64) {
+        self.stopped_ns.fetch_min(now_ns, SeqCst);
+    }
+
+    /// When that was; [`NEVER_NS`] where it was not.
+    pub(crate) fn stopped_ns(&self) -> u64 {
+        self.stopped_ns.load(Relaxed)
     }
 
     /// Adds messages sent then.
@@ -143,7 +165,9 @@ impl Live {
     /// Adds messages that came then.
     pub(crate) fn received(&self, now_ns: u64, count: u64, latency: &Histogram<u32>) {
         self.received.fetch_add(count, Relaxed);
-        self.series.lock().add_received(now_ns, count, latency);
+        if now_ns < self.stopped_ns() {
+            self.series.lock().add_received(now_ns, count, latency);
+        }
         self.recent
             .lock()
             .add(latency)
@@ -172,6 +196,26 @@ mod tests {
                 (length_ms * 1_000_000, count),
                 "{seconds}"
             );
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_has_no_intervals_behind_that() {
+        let live = Live::new(SECOND, 11 * SECOND);
+        live.stop(2 * SECOND + 50_000_000);
+        live.stop(3 * SECOND);
+        let stopped_ns = live.stopped_ns();
+        let mut latency = coarse();
+        latency.record(5_000).expect("it is within the bounds");
+        for now in [2 * SECOND, stopped_ns, stopped_ns + 1] {
+            live.received(now, 1, &latency);
+        }
+        let points = live.series.lock().points(stopped_ns);
+        assert_eq!(points.len(), 11);
+        // The last interval has half the length of the others.
+        assert_eq!((points[10].at_s, points[10].received_rate), (1.0, 20.0));
+        for nothing in [0, SECOND] {
+            assert_eq!(live.series.lock().points(nothing), []);
         }
     }
 

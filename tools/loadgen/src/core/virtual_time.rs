@@ -209,7 +209,7 @@ fn losses_duplicates_reordering_and_damage_are_each_counted_once() {
         .receiver
         .observe(21 * MS, Found::Stamp(stamp(10), true), 0);
     [6, 8, 9].into_iter().for_each(|n| world.arrive(22 * MS, n));
-    world.ledger.expire(u64::MAX);
+    world.ledger.expire(u64::MAX, |_| {});
     world.arrive(23 * MS, 7);
     let (counts, latency, _, lost) = world.end();
     let expected = Counts {

@@ -1,15 +1,17 @@
 //! Connecting to a server: its greeting, who one is, what one hears, and its word that all of that is done.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
 
+use super::login;
 use super::parse::{Said, next};
+use super::tls::{Tls, explain};
+use super::wire::{ReadHalf, Wire, WriteHalf, tls_error};
 use crate::exit::{Exit, Failed};
-use crate::plan::{Auth, Server};
+use crate::plan::Server;
 
 /// How long a server may take to be connected to, and then to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,13 +31,19 @@ pub(crate) struct Info {
     headers: bool,
     #[serde(default)]
     tls_required: bool,
+    #[serde(default)]
+    tls_available: bool,
+    /// What is to be signed with an nkey.
+    nonce: Option<String>,
 }
 
 /// A connection that is ready.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The socket.
-    pub(crate) stream: TcpStream,
+    /// What reads from it.
+    pub(crate) reads: ReadHalf,
+    /// What writes to it.
+    pub(crate) writes: WriteHalf,
     /// What came behind the answer.
     pub(crate) unread: Vec<u8>,
     /// What the server is.
@@ -48,6 +56,7 @@ pub(crate) struct Connection {
 /// A server that isn't there, does not answer, or refuses.
 pub(crate) fn connect(
     server: &Server,
+    tls: &Tls,
     subscriptions: &[(String, u64)],
 ) -> anyhow::Result<Connection> {
     let unreachable = |error: io::Error| {
@@ -65,23 +74,24 @@ pub(crate) fn connect(
         .map_err(unreachable)?;
     let mut greeting = Greeting {
         server,
-        stream,
+        wire: Wire::new(stream),
         bytes: Vec::new(),
     };
     let info = greeting.info()?;
-    greeting.check(&info)?;
-    let mut lines = format!("CONNECT {}\r\n", who(&server.auth));
-    for (subject, number) in subscriptions {
-        lines += &format!("SUB {subject} {number}\r\n");
+    if info.tls_required || server.tls || tls.is_asked_for() {
+        greeting.secure(&info, tls)?;
     }
-    lines += "PING\r\n";
-    greeting
-        .stream
-        .write_all(lines.as_bytes())
-        .map_err(unreachable)?;
+    if !info.headers {
+        return Err(
+            greeting.wrong("it has no headers: it is older than 2.2, or they are turned off")
+        );
+    }
+    greeting.subscribe(&info, subscriptions)?;
     greeting.pong()?;
+    let (reads, writes) = greeting.wire.split().map_err(unreachable)?;
     Ok(Connection {
-        stream: greeting.stream,
+        reads,
+        writes,
         unread: greeting.bytes,
         info,
     })
@@ -100,26 +110,9 @@ fn dial(server: &Server) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What one says of oneself.
-fn who(auth: &Auth) -> serde_json::Value {
-    let mut who = json!({
-        "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "echo": true, "protocol": 1,
-        "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": "loadgen",
-    });
-    match auth {
-        Auth::None => {}
-        Auth::User(user, password) => {
-            who["user"] = user.as_str().into();
-            who["pass"] = password.as_str().into();
-        }
-        Auth::Token(token) => who["auth_token"] = token.as_str().into(),
-    }
-    who
-}
-
 struct Greeting<'a> {
     server: &'a Server,
-    stream: TcpStream,
+    wire: Wire,
     bytes: Vec<u8>,
 }
 
@@ -142,22 +135,35 @@ impl Greeting<'_> {
         }
     }
 
-    fn check(&self, info: &Info) -> anyhow::Result<()> {
-        if info.tls_required {
-            return Err(Failed::error(
-                Exit::Refused,
-                format!(
-                    "the server at {} wants TLS, which loadgen does not speak; use a port without it",
-                    self.server
-                ),
+    /// Goes on in TLS.
+    fn secure(&mut self, info: &Info, tls: &Tls) -> anyhow::Result<()> {
+        if !(info.tls_required || info.tls_available) {
+            return Err(self.refused(
+                "it offers no TLS: use nats:// and no --tls flag if the network is trusted",
             ));
         }
-        match info.headers {
-            true => Ok(()),
-            false => {
-                Err(self.wrong("it has no headers: it is older than 2.2, or they are turned off"))
-            }
+        // Whoever stands between could have put it there: it must not be taken for the server's.
+        if !self.bytes.is_empty() {
+            return Err(self.wrong("it says more than INFO before TLS begins"));
         }
+        let session = tls.session(&self.server.host);
+        let session = session.map_err(|why| self.refused(&why))?;
+        let secured = self.wire.secure(session);
+        secured.map_err(|error| self.lost(&error))
+    }
+
+    /// Says who one is and what one hears, and asks whether that was taken in.
+    fn subscribe(&mut self, info: &Info, subscriptions: &[(String, u64)]) -> anyhow::Result<()> {
+        let is_secure = self.wire.is_secure();
+        let who = login::connect(&self.server.auth, info.nonce.as_deref(), is_secure);
+        let who = who.map_err(|why| self.refused(&why))?;
+        let mut lines = format!("CONNECT {who}\r\n");
+        for (subject, number) in subscriptions {
+            lines += &format!("SUB {subject} {number}\r\n");
+        }
+        lines += "PING\r\n";
+        let written = self.wire.write_all(lines.as_bytes());
+        written.map_err(|error| self.lost(&error))
     }
 
     fn pong(&mut self) -> anyhow::Result<()> {
@@ -182,15 +188,8 @@ impl Greeting<'_> {
 
     fn fill(&mut self) -> anyhow::Result<()> {
         let mut some = [0; 4_096];
-        let read = self
-            .stream
-            .read(&mut some)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.wrong(&format!("it has not answered for {PATIENCE:?}"))
-                }
-                _ => self.wrong(&error.to_string()),
-            })?;
+        let read = self.wire.read(&mut some);
+        let read = read.map_err(|error| self.lost(&error))?;
         if read == 0 {
             return Err(self.wrong("it has closed the connection"));
         }
@@ -199,6 +198,26 @@ impl Greeting<'_> {
             true => Err(self.wrong("its greeting does not end")),
             false => Ok(()),
         }
+    }
+
+    /// The error of a socket, or of TLS in it.
+    fn lost(&self, error: &io::Error) -> anyhow::Error {
+        if let Some(error) = tls_error(error) {
+            return self.refused(&explain(error, &self.server.host));
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.wrong(&format!("it has not answered for {PATIENCE:?}"))
+            }
+            _ => self.wrong(&error.to_string()),
+        }
+    }
+
+    fn refused(&self, why: &str) -> anyhow::Error {
+        Failed::error(
+            Exit::Refused,
+            format!("the server at {} can't be used: {why}", self.server),
+        )
     }
 
     fn wrong(&self, why: &str) -> anyhow::Error {
@@ -218,7 +237,10 @@ pub(crate) fn refusal(server: &impl std::fmt::Display, why: &[u8]) -> anyhow::Er
     let why = why.trim_matches('\'');
     let small = why.to_ascii_lowercase();
     let (exit, help) = if small.contains("authorization") || small.contains("authentication") {
-        (Exit::Refused, "; check the user and password, or the token")
+        (
+            Exit::Refused,
+            "; check the user and password, the token, the nkey or the credentials file",
+        )
     } else if small.contains("permissions violation") {
         (
             Exit::Permission,

@@ -1,13 +1,13 @@
 //! Sending: messages are formatted into one buffer, which is written when it is full or when the next message is not due yet.
 
-use std::io::{self, Write};
-use std::net::TcpStream;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 
 use super::connection::peer;
+use super::wire::WriteHalf;
 use crate::core::payloads::StampPlace;
 use crate::core::stamp::STAMP_HEADER;
 use crate::exit::{Exit, Failed};
@@ -20,16 +20,16 @@ const WRITE_BYTES: usize = 32 << 10;
 /// The sending half of a connection, which its receiver answers the server's PING on.
 #[derive(Debug)]
 pub(crate) struct Half {
-    stream: Mutex<TcpStream>,
+    writes: Mutex<WriteHalf>,
     /// Set where the sender was just writing.
     pong_due: AtomicBool,
 }
 
 impl Half {
-    /// Of this socket.
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// Of this connection.
+    pub(crate) fn new(writes: WriteHalf) -> Self {
         Self {
-            stream: Mutex::new(stream),
+            writes: Mutex::new(writes),
             pong_due: AtomicBool::new(false),
         }
     }
@@ -37,17 +37,17 @@ impl Half {
     /// Answers a PING, now or with what is being written.
     pub(crate) fn pong(&self) -> io::Result<()> {
         self.pong_due.store(true, SeqCst);
-        match self.stream.try_lock() {
-            Some(mut stream) => self.answer(&mut stream),
+        match self.writes.try_lock() {
+            Some(mut writes) => self.answer(&mut writes),
             None => Ok(()),
         }
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stream = self.stream.lock();
-        stream.write_all(bytes)?;
-        self.answer(&mut stream)?;
-        drop(stream);
+        let mut writes = self.writes.lock();
+        writes.write_all(bytes)?;
+        self.answer(&mut writes)?;
+        drop(writes);
         // One that came while the lock was let go of.
         match self.pong_due.load(SeqCst) {
             true => self.pong(),
@@ -55,9 +55,9 @@ impl Half {
         }
     }
 
-    fn answer(&self, stream: &mut TcpStream) -> io::Result<()> {
+    fn answer(&self, writes: &mut WriteHalf) -> io::Result<()> {
         match self.pong_due.swap(false, SeqCst) {
-            true => stream.write_all(b"PONG\r\n"),
+            true => writes.write_all(b"PONG\r\n"),
             false => Ok(()),
         }
     }
@@ -92,7 +92,7 @@ impl NatsOutlet {
         let head = Head::new(messages);
         let verb = if head.bytes.is_empty() { "PUB" } else { "HPUB" };
         let begin = |subject: &String| format!("{verb} {subject} ").into_bytes();
-        let peer = peer(&half.stream.lock());
+        let peer = peer(half.writes.lock().socket());
         Self {
             half,
             peer,
@@ -206,8 +206,9 @@ fn put_number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
+    use super::super::wire::Wire;
     use super::*;
     use crate::core::payloads::Payloads;
     use crate::core::sizes::Sizes;
@@ -230,8 +231,9 @@ mod tests {
                 .collect(),
             seed: 0,
         };
+        let (_, writes) = Wire::new(stream).split().unwrap();
         let mut outlet = NatsOutlet::new(
-            Arc::new(Half::new(stream)),
+            Arc::new(Half::new(writes)),
             &messages,
             inbox.map(str::to_owned),
         );

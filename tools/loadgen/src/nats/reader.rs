@@ -1,15 +1,16 @@
 //! Receiving: a thread a connection reads, finds messages in place, and settles them.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use memchr::memmem;
 
-use super::connection::{Connection, peer, refusal};
+use super::connection::{peer, refusal};
 use super::outlet::Half;
 use super::parse::{Came, Said, next};
+use super::wire::ReadHalf;
 use crate::clock::Clock;
 use crate::control::{Control, Wake};
 use crate::core::receiver::Receiver;
@@ -37,8 +38,10 @@ pub(crate) enum Inbox {
 
 /// Reads one connection.
 pub(crate) struct Reader {
-    /// The connection.
-    pub(crate) connection: Connection,
+    /// What reads from the connection.
+    pub(crate) reads: ReadHalf,
+    /// What was read of it already.
+    pub(crate) unread: Vec<u8>,
     /// Its sending half.
     pub(crate) half: Arc<Half>,
     /// What its inbox is for, and who settles that.
@@ -73,7 +76,7 @@ impl Reader {
         if let Err(error) = self.read(&mut refusal)
             && !self.control.is_over()
         {
-            self.control.lose(error);
+            self.control.lose(error, self.clock.ns());
         }
         Finished {
             inbox: self.inbox,
@@ -83,18 +86,18 @@ impl Reader {
     }
 
     fn read(&mut self, refusal: &mut Option<String>) -> anyhow::Result<()> {
-        let peer = peer(&self.connection.stream);
+        let peer = peer(self.reads.socket());
         let lost = |why: String| {
             Failed::error(
                 Exit::Unreachable,
                 format!("the connection to {peer} was lost: {why}"),
             )
         };
-        let stream = &self.connection.stream;
-        stream
+        let socket = self.reads.socket();
+        socket
             .set_read_timeout(Some(LOOK))
             .map_err(|error| lost(error.to_string()))?;
-        let mut buffer = std::mem::take(&mut self.connection.unread);
+        let mut buffer = std::mem::take(&mut self.unread);
         let mut end = buffer.len();
         buffer.resize(READ_BYTES.max(2 * end), 0);
         while !self.control.is_over() {
@@ -114,7 +117,7 @@ impl Reader {
             if end == buffer.len() {
                 buffer.resize(2 * end, 0);
             }
-            match (&self.connection.stream).read(&mut buffer[end..]) {
+            match self.reads.read(&mut buffer[end..]) {
                 Ok(0) => return Err(lost("the server has closed it".into())),
                 Ok(bytes) => end += bytes,
                 Err(error)
@@ -155,7 +158,7 @@ impl Reader {
             }
             Said::Error(why) => {
                 // Some of these end the connection and some don't; a load that is refused anything is not the load that was asked for.
-                self.control.fail(refusal(peer, why));
+                self.control.fail(refusal(peer, why), now_ns);
             }
             Said::Info(_) | Said::Ok => {}
         }

@@ -1,15 +1,19 @@
 //! Arguments as typed → a plan that is checked, once.
 
+mod auth;
 pub(crate) mod rates;
 pub(crate) mod slo;
 mod target;
+mod url;
 
 use std::path::Path;
 use std::time::Duration;
 
 use millpond::subject::{check_pattern, check_subject};
 
-pub(crate) use target::{Auth, Embedded, Server, Target};
+pub(crate) use auth::Auth;
+pub(crate) use target::{Embedded, Servers, Target};
+pub(crate) use url::Server;
 
 use crate::args::{
     ArrivalsKey, CheckKey, FailOn, LoadArguments, PublishArguments, ReportArguments,
@@ -18,7 +22,7 @@ use crate::args::{
 use crate::core::payloads::{Payloads, StampPlace};
 use crate::core::receiver::Check;
 use crate::core::schedule::Arrivals;
-use crate::core::stamp::STAMP_BYTES;
+use crate::core::stamp::{STAMP_BYTES, STAMP_HEADER};
 use crate::core::subjects::{SUBJECTS_MAX, Subjects};
 use crate::exit::Failed;
 use slo::Slo;
@@ -300,9 +304,15 @@ fn headers(typed: &[String]) -> anyhow::Result<Vec<(String, String)>> {
             && !value.bytes().any(|b| b < b' ');
         good.then(|| (key.to_owned(), value.to_owned()))
     };
-    let read = |text: &String| {
-        header(text)
-            .ok_or_else(|| Failed::usage(format!("--header {text:?} is none: write 'KEY: VALUE'")))
+    let read = |text: &String| match header(text) {
+        None => Err(Failed::usage(format!(
+            "--header {text:?} is none: write 'KEY: VALUE'"
+        ))),
+        // Where stamps are looked for in headers first, every message would have a damaged one.
+        Some((key, _)) if key.eq_ignore_ascii_case(STAMP_HEADER) => Err(Failed::usage(format!(
+            "--header {text:?}: loadgen writes this header itself, for its stamps; take another name"
+        ))),
+        Some(header) => Ok(header),
     };
     typed.iter().map(read).collect()
 }

@@ -11,7 +11,7 @@ const NEARLY: f64 = 0.1;
 /// Most terms of one objective.
 const TERMS_MAX: usize = 16;
 
-/// An objective: bounds on latencies, and on the share of messages that may be lost, damaged or refused.
+/// An objective: bounds on latencies, and on the share of messages that may be lost, not acknowledged, damaged or refused.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slo {
     terms: Vec<Term>,
@@ -90,7 +90,7 @@ impl Slo {
         }
     }
 
-    /// How each term does: latencies, and messages that are lost, damaged or refused among all that were sent.
+    /// How each term does: latencies, and messages that are lost, not acknowledged, damaged or refused among all that were sent.
     pub(crate) fn judge(&self, latency: &Histogram<u64>, bad: u64, sent: u64) -> Vec<Judged> {
         let judge = |term: &Term| {
             let found = match term.of {

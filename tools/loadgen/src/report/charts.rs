@@ -43,7 +43,7 @@ pub(super) struct Axis {
 pub(super) struct Line {
     /// What it is, for the legend.
     pub(super) name: String,
-    /// Which of the page's colours it has: 1 to 4.
+    /// Which of the page's colours it has: 1 to 4, the last of them wide and pale.
     pub(super) colour: usize,
     /// Runs of points; between runs there is a gap.
     pub(super) runs: Vec<Vec<(f64, f64)>>,
@@ -268,15 +268,15 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis) {
         );
         // A label at the very end stays within the drawing.
         let half = label.chars().count() as f64 * LETTER;
-        let (anchor, at) = match at + half > WIDTH {
-            true => ("end", WIDTH),
-            false => ("middle", at),
+        let (anchor, at, from) = match at + half > WIDTH {
+            true => ("end", WIDTH, WIDTH - 2.0 * half),
+            false => ("middle", at, at - half),
         };
         // One that would touch the label before it is left out.
-        if at - half < taken_until + LETTER {
+        if from < taken_until + LETTER {
             continue;
         }
-        taken_until = at + half;
+        taken_until = from + 2.0 * half;
         add(
             svg,
             format_args!(
@@ -434,6 +434,14 @@ mod tests {
         let x = Axis::percentiles("x", 8e6);
         let labels: Vec<&str> = x.ticks.iter().map(|(_, label)| label.as_str()).collect();
         assert_eq!(labels[labels.len() - 2..], ["99.999", "99.9999"]);
+        let svg = chart("c", &x, &Axis::latency("y", 1_000.0, 1e6), &[], &[]);
+        assert!(svg.contains(">99.999<") && !svg.contains(">99.9999<"));
+    }
+
+    #[test]
+    fn a_label_at_the_very_end_does_not_touch_the_one_before_it() {
+        // The last is moved to the left, so that it stays within the drawing: then there is no room for it.
+        let x = Axis::percentiles("x", 1e6);
         let svg = chart("c", &x, &Axis::latency("y", 1_000.0, 1e6), &[], &[]);
         assert!(svg.contains(">99.999<") && !svg.contains(">99.9999<"));
     }

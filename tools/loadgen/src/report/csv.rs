@@ -3,17 +3,19 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::step::{QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::{Acks, StepReport};
 
 /// A column: its name, and what it has of a load.
 type Column = (&'static str, fn(&StepReport) -> String);
 
 /// The columns beside those of latencies.
-const COLUMNS: [Column; 16] = [
+const COLUMNS: [Column; 22] = [
     ("offered_rate", |load| {
         load.offered_rate
             .map_or(String::new(), |rate| rate.to_string())
     }),
+    ("measured_s", |load| load.measured_s.to_string()),
     ("sent_rate", |load| load.sent_rate.to_string()),
     ("received_rate", |load| load.received_rate.to_string()),
     ("sent", |load| load.sent.to_string()),
@@ -23,7 +25,20 @@ const COLUMNS: [Column; 16] = [
     ("reordered", |load| load.counts.reordered.to_string()),
     ("corrupted", |load| load.counts.corrupted.to_string()),
     ("refused", |load| load.counts.refused.to_string()),
+    ("acknowledged", |load| of_acks(load, |acks| acks.received)),
+    ("unacked", |load| of_acks(load, |acks| acks.unacked)),
+    ("acks_duplicated", |load| {
+        of_acks(load, |acks| acks.duplicated)
+    }),
     ("unsent", |load| load.unsent.to_string()),
+    ("due", |load| {
+        load.schedule
+            .map_or(String::new(), |kept| kept.due.to_string())
+    }),
+    ("sent_in_time", |load| {
+        load.schedule
+            .map_or(String::new(), |kept| kept.in_time.to_string())
+    }),
     ("sent_late", |load| {
         load.schedule
             .map_or(String::new(), |kept| kept.late.to_string())
@@ -38,6 +53,13 @@ const COLUMNS: [Column; 16] = [
     }),
     ("mean_ns", |load| load.latency.mean_ns.to_string()),
 ];
+
+/// A number of acknowledgements; nothing where none are awaited beside the messages.
+fn of_acks(load: &StepReport, of: fn(&Acks) -> u64) -> String {
+    load.acks
+        .as_ref()
+        .map_or(String::new(), |acks| of(acks).to_string())
+}
 
 /// A line of names, and a line a load.
 pub(super) fn text(report: &Report) -> String {

@@ -2,7 +2,8 @@
 
 use super::Report;
 use super::charts::{Axis, Line, Mark, chart, escaped, short_rate};
-use super::step::{Latency, StepReport};
+use super::latency::Latency;
+use super::step::StepReport;
 use crate::core::series::Point;
 
 /// A latency over time: its name, its colour, and where it is in a point.
@@ -51,12 +52,11 @@ pub(super) fn sweep(report: &Report) -> String {
 /// The three curves of one load.
 pub(super) fn all(report: &Report, load: &StepReport) -> String {
     let mut html = String::new();
-    let mut curves = vec![curve("latency", 1, &load.latency)];
-    curves.extend(
-        load.ack_latency
-            .as_ref()
-            .map(|acks| curve("stored by the stream", 2, acks)),
-    );
+    // The wide line is beneath the other: where both are alike, both are seen.
+    let stored = load.ack_latency.as_ref();
+    let stored = stored.map(|acks| curve("stored by the stream", 4, acks));
+    let mut curves: Vec<Line> = stored.into_iter().collect();
+    curves.push(curve("latency", 1, &load.latency));
     if load.latency.count > 0 {
         let x = Axis::percentiles(
             "percentile of messages, % (logarithmic)",

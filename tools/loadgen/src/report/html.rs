@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::charts::escaped;
-use super::step::{QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::StepReport;
 use super::{Report, curves, table};
 use crate::units::{count, rate, time};
 
@@ -25,10 +26,10 @@ pub(super) fn page(report: &Report, title: &str) -> String {
         date(report.began_unix_s),
         report.version
     );
-    if let (Some(verdict), Some(met)) = (table::verdict(report), report.met) {
-        let class = if met { "met" } else { "missed" };
+    if let Some(verdict) = table::verdict(report) {
+        let class = class(report.met);
         page += &format!(
-            "<p class=\"verdict {class}\">{}</p>\n",
+            "<p class=\"verdict{class}\">{}</p>\n",
             escaped(&sentence(&verdict))
         );
     }
@@ -49,6 +50,15 @@ pub(super) fn page(report: &Report, title: &str) -> String {
         "</main>\n<footer>Latency is {}; the warm-up is left out. Over time, latencies are of the messages that came back in each interval.</footer>\n</body>\n</html>\n",
         escaped(&report.latency_is)
     )
+}
+
+/// The class of what is said of an objective, with a space before it.
+fn class(met: Option<bool>) -> &'static str {
+    match met {
+        Some(true) => " met",
+        Some(false) => " missed",
+        None => "",
+    }
 }
 
 /// The numbers that are looked for first.
@@ -74,6 +84,11 @@ fn facts(report: &Report, load: &StepReport) -> String {
         (counts.reordered, "reordered"),
         (counts.corrupted, "corrupted"),
         (counts.refused, "refused"),
+        (load.acks.map_or(0, |acks| acks.unacked), "not acknowledged"),
+        (
+            load.acks.map_or(0, |acks| acks.duplicated),
+            "acknowledged again",
+        ),
         (load.unsent, "due, not sent"),
     ];
     // The first four are shown even where there are none: that is what is asked of them.
@@ -119,17 +134,14 @@ fn loads(report: &Report) -> String {
         } else {
             ""
         };
-        let (met, word) = match load.met {
-            None => ("", "–"),
-            Some(true) => (" class=\"met\"", "met"),
-            Some(false) => (" class=\"missed\"", "missed"),
-        };
         let at = |name| load.latency.shown(name);
         add(
             &mut html,
             format_args!(
-                "<tr{class}><td>{}</td><td{met}>{word}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr{class}><td>{}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 load.offered_rate.map_or("–".to_owned(), rate),
+                self::class(load.met).trim(),
+                load.judged(),
                 rate(load.received_rate),
                 at("p50"),
                 at("p99"),
@@ -171,13 +183,18 @@ fn tables(report: &Report, load: &StepReport) -> String {
         &format!("{} messages", count(load.latency.count)),
     );
     html += "</table></section>\n<section><h2>Counts</h2><table class=\"pairs\">\n";
-    pair(&mut html, "messages", &table::messages(report, load));
+    // A number stays on the line of what it is of.
+    let counts = table::messages(report, load).replace(' ', "\u{a0}");
+    let counts = counts.replace("\u{a0}·\u{a0}", " · ");
+    pair(&mut html, "messages", &counts);
     if let Some(kept) = load.schedule {
         pair(
             &mut html,
             "schedule",
             &format!(
-                "{} left more than 1 ms late, the latest by {}",
+                "{} of {} due were sent in time; {} left more than 1 ms late, the latest by {}",
+                count(kept.in_time),
+                count(kept.due),
                 count(kept.late),
                 time(kept.max_ns)
             ),
@@ -196,11 +213,7 @@ fn tables(report: &Report, load: &StepReport) -> String {
         pair(
             &mut html,
             &judged.term,
-            &format!(
-                "{} – {}",
-                judged.found,
-                if judged.met { "met" } else { "missed" }
-            ),
+            &format!("{} – {}", judged.found, load.judged_of(judged)),
         );
     }
     html += "</table></section>\n<section><h2>Parameters</h2><table class=\"pairs\">\n";

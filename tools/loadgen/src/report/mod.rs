@@ -5,8 +5,10 @@ mod csv;
 mod curves;
 mod hgrm;
 mod html;
+mod latency;
 pub(crate) mod outputs;
 mod parameters;
+mod problems;
 mod step;
 mod table;
 
@@ -41,7 +43,7 @@ pub(crate) struct Report {
     pub(crate) target: String,
     /// What was asked for.
     pub(crate) parameters: Vec<Parameter>,
-    /// Whether the objective was met: by every load, or in a search by one. None without an objective.
+    /// Whether the objective was met: by every load, or in a search by one. None without an objective, and where it was not judged.
     pub(crate) met: Option<bool>,
     /// The highest rate that met it, in a search.
     pub(crate) best_rate: Option<f64>,
@@ -53,6 +55,7 @@ pub(crate) struct Report {
     comes_back: bool,
     #[serde(skip)]
     fail_on: Vec<FailOn>,
+    /// Whether there is an objective.
     #[serde(skip)]
     has_slo: bool,
     #[serde(skip)]
@@ -70,7 +73,7 @@ impl Report {
             latency_is: plan.mode.latency(plan.pace.rates.is_open()),
             target: title(plan),
             parameters: parameters(plan),
-            met: None,
+            met: plan.slo.as_ref().map(|_| true),
             best_rate: None,
             loads: Vec::new(),
             comes_back: plan.mode != Mode::Publish(None),
@@ -94,24 +97,28 @@ impl Report {
             .or_else(|| unstored(&plan.mode, &outcome));
         let step = StepReport::new(plan, outcome, sunk, error.as_ref().map(said));
         self.error = self.error.take().or(error);
-        if !self.searches && self.has_slo {
-            self.met = Some(self.met.unwrap_or(true) && step.is_met());
-        }
+        self.met = both(self.met, step.met);
         self.loads.push(step);
         &self.loads[self.loads.len() - 1]
     }
 
-    /// What a search found.
-    pub(crate) fn found(&mut self, best: Option<f64>) {
+    /// Loads of a sweep were left out since a signal came.
+    pub(crate) fn cut(&mut self) {
+        self.met = both(self.met, None);
+    }
+
+    /// What a search found, and whether it came to its end.
+    pub(crate) fn found(&mut self, best: Option<f64>, is_whole: bool) {
         self.best_rate = best;
-        self.met = Some(best.is_some());
+        self.met = is_whole.then_some(best.is_some());
     }
 
     /// The load that details are shown of: the best of a search, or else the last.
     pub(crate) fn shown(&self) -> Option<&StepReport> {
         let best = self.best_rate.and_then(|best| {
             // One that nearly met the objective was tried twice.
-            let is_best = |load: &&StepReport| load.offered_rate == Some(best) && load.is_met();
+            let is_best =
+                |load: &&StepReport| load.offered_rate == Some(best) && load.met == Some(true);
             self.loads.iter().find(is_best)
         });
         best.or(self.loads.last())
@@ -134,19 +141,25 @@ impl Report {
             true => self.best_rate.and(self.shown()).into_iter().collect(),
             false => self.loads.iter().collect(),
         };
-        // An objective says itself how many may be lost, damaged or refused.
-        let by_slo = [FailOn::Lost, FailOn::Corrupted, FailOn::Refused];
+        // With an objective, the code always says whether it was met.
+        match (self.has_slo, self.met) {
+            (true, Some(false)) => return Ok(Exit::Objective),
+            (true, None) => return Ok(Exit::Cut),
+            _ => {}
+        }
+        // An objective says itself how many may be lost, not acknowledged, damaged or refused.
+        let by_slo = [
+            FailOn::Lost,
+            FailOn::Unacked,
+            FailOn::Corrupted,
+            FailOn::Refused,
+        ];
         let mut asked = self
             .fail_on
             .iter()
             .filter(|what| !(self.has_slo && by_slo.contains(what)));
-        if asked.any(|what| judged.iter().any(|step| step.count_of(*what) > 0)) {
-            return Ok(Exit::Messages);
-        }
-        Ok(match self.met {
-            Some(false) => Exit::Objective,
-            _ => Exit::Ok,
-        })
+        let any = asked.any(|what| judged.iter().any(|step| step.count_of(*what) > 0));
+        Ok(if any { Exit::Messages } else { Exit::Ok })
     }
 }
 
@@ -157,4 +170,64 @@ fn unstored(mode: &Mode, outcome: &Outcome) -> Option<anyhow::Error> {
         && outcome.counts.refused == outcome.sent.sent;
     let why = outcome.refusal.as_deref().unwrap_or("no reason was given");
     none.then(|| Failed::error(Exit::Stream, format!("no message was stored: {why}; see that a stream has the load's --subject among its subjects")))
+}
+
+/// Whether both are met: one that is missed decides, one that was not judged leaves it open.
+fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing;
+    use super::*;
+
+    #[test]
+    fn one_load_that_missed_the_objective_decides_and_one_that_was_not_judged_leaves_it_open() {
+        let [met, missed, open] = [Some(true), Some(false), None];
+        for (one, other, all) in [
+            (met, met, met),
+            (met, open, open),
+            (open, open, open),
+            (open, missed, missed),
+            (missed, met, missed),
+        ] {
+            assert_eq!((both(one, other), both(other, one)), (all, all));
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_the_objective_was_met_before_anything_else() {
+        let exit = |has_slo, met, fail_on| {
+            let mut report = testing::report(1);
+            (report.has_slo, report.met, report.fail_on) = (has_slo, met, fail_on);
+            report.exit().expect("nothing ended it")
+        };
+        // The load has a duplicate and three losses.
+        let all = || vec![FailOn::Lost, FailOn::Duplicated];
+        assert_eq!(exit(true, Some(false), all()), Exit::Objective);
+        assert_eq!(exit(true, None, all()), Exit::Cut);
+        assert_eq!(exit(true, Some(true), all()), Exit::Messages);
+        assert_eq!(exit(true, Some(true), vec![FailOn::Lost]), Exit::Ok);
+        assert_eq!(exit(false, None, vec![FailOn::Lost]), Exit::Messages);
+        assert_eq!(exit(false, None, Vec::new()), Exit::Ok);
+    }
+
+    #[test]
+    fn a_search_that_was_ended_before_it_knew_is_not_judged() {
+        let mut report = testing::report(1);
+        for (best, is_whole, met) in [
+            (Some(1.0), true, Some(true)),
+            (None, true, Some(false)),
+            (Some(1.0), false, None),
+            (None, false, None),
+        ] {
+            report.found(best, is_whole);
+            assert_eq!((report.best_rate, report.met), (best, met));
+        }
+    }
 }

@@ -48,11 +48,14 @@ pub(super) fn parameters(plan: &Plan) -> Vec<Parameter> {
         ("connections", plan.connections.to_string()),
         (
             "measured",
-            format!(
-                "{} after {} of warm-up",
-                time(ns(pace.duration)),
-                time(ns(pace.warmup))
-            ),
+            match ns(pace.warmup) {
+                0 => format!("{} without warm-up", time(ns(pace.duration))),
+                warmup => format!(
+                    "{} after {} of warm-up",
+                    time(ns(pace.duration)),
+                    time(warmup)
+                ),
+            },
         ),
         ("lost after", time(ns(pace.settle))),
         ("seed", plan.messages.seed.to_string()),
@@ -75,7 +78,7 @@ pub(super) fn title(plan: &Plan) -> String {
 
 fn target(target: &Target) -> String {
     match target {
-        Target::Server(server) => format!("nats://{server}"),
+        Target::Servers(servers) => servers.to_string(),
         Target::Sink => "a sink in this process".to_owned(),
         Target::Embedded(embedded) => {
             let batch = embedded

@@ -4,35 +4,33 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::charts::Mark;
+use super::latency::Latency;
+use super::problems::problems_of;
 use crate::args::FailOn;
 use crate::core::counts::Counts;
 use crate::core::search::Tried;
 use crate::core::series::Point;
 use crate::plan::Plan;
 use crate::plan::slo::Judged;
-use crate::run::{LATE_NS, Outcome};
-use crate::units::{count, time};
+use crate::run::{Outcome, Sent};
+use crate::units::count;
 
-/// The share of its messages that a load may send late, or not at all, and still be said to have kept its schedule.
-const SLIPPED_MAX: f64 = 0.01;
-/// The quantiles that tables show.
-pub(crate) const QUANTILES: [(&str, f64); 7] = [
-    ("p50", 0.5),
-    ("p75", 0.75),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-    ("p99.99", 0.9999),
-    ("max", 1.0),
-];
-/// Steps of a curve from one quantile to that half as far from 1.
-const CURVE_STEPS: u32 = 5;
-
+/// The share of its messages that a load may send late and still be said to have kept its schedule.
+pub(super) const SLIPPED_MAX: f64 = 0.01;
+/// The share of what was due in the measured time that a load may send after it and meet its objective. 0.01: what is sent later, in the
+/// time of grace, was sent at a lower rate than the one that is judged.
+pub(super) const BEHIND_MAX: f64 = 0.01;
+/// So many may be sent after it in any case: of a load of less than 500 messages, a hiccup at the very end makes more than a hundredth late.
+const BEHIND_LEAST: f64 = 5.0;
+/// By how much more it may be to have missed the objective by little, so that a search tries the rate again.
+const BEHIND_NEARLY: f64 = 10.0;
 /// What became of one load.
 #[derive(Debug, Serialize)]
 pub(crate) struct StepReport {
     /// Messages a second that were asked for; none in a closed loop.
     pub(crate) offered_rate: Option<f64>,
+    /// Seconds that were measured: fewer than asked for where the load ended before its time.
+    pub(crate) measured_s: f64,
     /// Messages a second that were sent in the measured time.
     pub(crate) sent_rate: f64,
     /// Messages a second that came back in it.
@@ -60,11 +58,13 @@ pub(crate) struct StepReport {
     pub(crate) connections_lost: u64,
     /// Latencies.
     pub(crate) latency: Latency,
-    /// Latencies of acknowledgements, where messages are observed too.
+    /// What became of acknowledgements, where messages are observed too.
+    pub(crate) acks: Option<Acks>,
+    /// Their latencies.
     pub(crate) ack_latency: Option<Latency>,
     /// How each term of the objective did.
     pub(crate) objective: Vec<Judged>,
-    /// Whether it was met.
+    /// Whether it was met; none without one, and where the load was ended before its time: then it is not judged.
     pub(crate) met: Option<bool>,
     /// What whoever reads this should know.
     pub(crate) problems: Vec<String>,
@@ -73,9 +73,9 @@ pub(crate) struct StepReport {
     /// All latencies.
     #[serde(skip)]
     pub(crate) histogram: Histogram<u64>,
-    /// Whether it was not ended before its time, and sent nearly all that was due.
+    /// What it sent too late, for what it may: up to 1, it may meet an objective.
     #[serde(skip)]
-    pub(crate) kept: bool,
+    pub(crate) behind: f64,
     /// Whether no load comes after it.
     #[serde(skip)]
     pub(crate) ends_all: bool,
@@ -84,6 +84,10 @@ pub(crate) struct StepReport {
 /// How a load kept its own schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Schedule {
+    /// Messages that were due in the measured time.
+    pub(crate) due: u64,
+    /// Those of them that were sent within it.
+    pub(crate) in_time: u64,
     /// Messages that left more than a millisecond late.
     pub(crate) late: u64,
     /// Of all in the measured time, by how much a hundredth was late.
@@ -92,53 +96,35 @@ pub(crate) struct Schedule {
     pub(crate) max_ns: u64,
 }
 
-/// Latencies, in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Latency {
-    /// Messages that were measured.
-    pub(crate) count: u64,
-    /// Their mean.
-    pub(crate) mean_ns: u64,
-    /// The least.
-    pub(crate) min_ns: u64,
-    /// [`QUANTILES`], by name.
-    pub(crate) quantiles_ns: Vec<(&'static str, u64)>,
-    /// The curve: quantiles and their latencies.
-    pub(crate) curve_ns: Vec<(f64, u64)>,
+/// What became of a stream's acknowledgements.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Acks {
+    /// Messages that were acknowledged in time.
+    pub(crate) received: u64,
+    /// Messages that were not, and not refused.
+    pub(crate) unacked: u64,
+    /// Acknowledgements that came again.
+    pub(crate) duplicated: u64,
+    /// Acknowledgements that came after they were given up on. Their messages are among the unacked.
+    pub(crate) late: u64,
 }
 
-impl Latency {
-    /// Of these.
-    pub(crate) fn new(all: &Histogram<u64>) -> Self {
-        let at = |(name, quantile): &(&'static str, f64)| (*name, all.value_at_quantile(*quantile));
-        let curve = all
-            .iter_quantiles(CURVE_STEPS)
-            .map(|step| (step.quantile(), step.value_iterated_to()));
+impl Schedule {
+    /// Of what the senders of an open loop did.
+    pub(super) fn of(sent: &Sent) -> Self {
         Self {
-            count: all.len(),
-            mean_ns: all.mean() as u64,
-            min_ns: all.min(),
-            quantiles_ns: QUANTILES.iter().map(at).collect(),
-            curve_ns: if all.is_empty() {
-                Vec::new()
-            } else {
-                curve.collect()
-            },
+            due: sent.late.len() + sent.unsent,
+            in_time: sent.in_time,
+            late: sent.late_count,
+            p99_ns: sent.late.value_at_quantile(0.99),
+            max_ns: sent.late.max(),
         }
     }
 
-    /// A quantile by its name.
-    pub(crate) fn at(&self, name: &str) -> u64 {
-        let found = self.quantiles_ns.iter().find(|(found, _)| *found == name);
-        found.map_or(0, |(_, ns)| *ns)
-    }
-
-    /// The same for people; a dash where nothing was measured.
-    pub(crate) fn shown(&self, name: &str) -> String {
-        match self.count {
-            0 => "–".to_owned(),
-            _ => time(self.at(name)),
-        }
+    /// What was due in the measured time and not sent within it, for what that may be.
+    pub(super) fn behind(&self) -> f64 {
+        let most = (BEHIND_MAX * self.due as f64).max(BEHIND_LEAST);
+        (self.due - self.in_time) as f64 / most
     }
 }
 
@@ -150,36 +136,41 @@ impl StepReport {
         sunk: Option<u64>,
         error: Option<String>,
     ) -> Self {
-        let seconds = plan.pace.duration.as_secs_f64();
+        let seconds = outcome.measured.seconds();
+        let a_second = |count: u64| {
+            if seconds > 0.0 {
+                count as f64 / seconds
+            } else {
+                0.0
+            }
+        };
         let Outcome {
             sent,
             counts,
             latency,
             ..
         } = &outcome;
-        let bad = outcome.lost + counts.corrupted + counts.refused;
+        // A message that is lost and not acknowledged either is bad once.
+        let unstored = outcome.acks.as_ref();
+        let unstored = unstored.map_or(0, |acks| acks.unacked - acks.lost_too);
+        let bad = outcome.lost + counts.corrupted + counts.refused + unstored;
         let objective = plan
             .slo
             .as_ref()
             .map(|slo| slo.judge(latency, bad, sent.sent));
-        let schedule = outcome.rate.map(|_| Schedule {
-            late: sent.late_count,
-            p99_ns: sent.late.value_at_quantile(0.99),
-            max_ns: sent.late.max(),
-        });
+        let schedule = outcome.rate.map(|_| Schedule::of(sent));
         let cpu = sent.on_core.as_secs_f64();
-        let all_but = SLIPPED_MAX * (sent.sent + sent.unsent) as f64;
-        let kept = sent.unsent as f64 <= all_but && error.is_none();
-        let met = objective
-            .as_ref()
-            .map(|all| all.iter().all(|one| one.met) && kept);
+        let behind = schedule.map_or(0.0, |kept| kept.behind());
         let ends_all = error.is_some() || outcome.cut;
+        let judged = objective.as_ref().filter(|_| !ends_all);
+        let met = judged.map(|all| all.iter().all(|one| one.met) && behind <= 1.0);
         let mut problems: Vec<String> = error.into_iter().collect();
         problems.extend(problems_of(&outcome, sunk));
         Self {
             offered_rate: outcome.rate,
-            sent_rate: sent.in_span as f64 / seconds,
-            received_rate: outcome.in_span as f64 / seconds,
+            measured_s: seconds,
+            sent_rate: a_second(sent.in_span),
+            received_rate: a_second(outcome.in_span),
             sent: sent.sent,
             counts: *counts,
             lost: outcome.lost,
@@ -195,27 +186,49 @@ impl StepReport {
             sunk,
             connections_lost: outcome.connections_lost,
             latency: Latency::new(latency),
-            ack_latency: outcome.acks.as_ref().map(Latency::new),
+            acks: outcome.acks.as_ref().map(|acks| Acks {
+                received: acks.counts.received,
+                unacked: acks.unacked,
+                duplicated: acks.counts.duplicated,
+                late: acks.counts.late,
+            }),
+            ack_latency: outcome
+                .acks
+                .as_ref()
+                .map(|acks| Latency::new(&acks.latency)),
             objective: objective.unwrap_or_default(),
             met,
             problems,
             series: outcome.points,
             histogram: outcome.latency,
-            kept,
+            behind,
             ends_all,
         }
     }
 
-    /// Whether it met the objective; true without one.
-    pub(crate) fn is_met(&self) -> bool {
-        self.met.unwrap_or(true)
+    /// Whether it met the objective, for people.
+    pub(super) fn judged(&self) -> &'static str {
+        match self.met {
+            Some(met) => met_or_missed(met),
+            None if self.objective.is_empty() => "–",
+            None => NOT_JUDGED,
+        }
     }
 
-    /// How it did, for a search. A load that did not keep its schedule missed its objective, however close the latencies are.
+    /// The same of a term of it.
+    pub(super) fn judged_of(&self, term: &Judged) -> &'static str {
+        self.met.map_or(NOT_JUDGED, |_| met_or_missed(term.met))
+    }
+
+    /// How it did, for a search. A load that sent late what was due missed its objective, however close the latencies are.
     pub(crate) fn tried(&self) -> Tried {
-        match self.is_met() {
+        match self.met != Some(false) {
             true => Tried::Met,
-            false if self.kept && self.objective.iter().all(|one| one.nearly) => Tried::Nearly,
+            false
+                if self.behind <= BEHIND_NEARLY && self.objective.iter().all(|one| one.nearly) =>
+            {
+                Tried::Nearly
+            }
             false => Tried::Missed,
         }
     }
@@ -246,7 +259,10 @@ impl StepReport {
         match what {
             // What a sink in this process has not taken is lost too.
             FailOn::Lost => self.lost + self.sunk.map_or(0, |sunk| self.sent.abs_diff(sunk)),
-            FailOn::Duplicated => self.counts.duplicated,
+            FailOn::Unacked => self.acks.map_or(0, |acks| acks.unacked),
+            FailOn::Duplicated => {
+                self.counts.duplicated + self.acks.map_or(0, |acks| acks.duplicated)
+            }
             FailOn::Reordered => self.counts.reordered,
             FailOn::Corrupted => self.counts.corrupted,
             FailOn::Refused => self.counts.refused,
@@ -255,67 +271,9 @@ impl StepReport {
     }
 }
 
-/// What whoever reads the numbers should know.
-fn problems_of(outcome: &Outcome, sunk: Option<u64>) -> Vec<String> {
-    let Outcome { sent, counts, .. } = outcome;
-    let mut problems = Vec::new();
-    let mut say = |when: bool, what: String| {
-        if when {
-            problems.push(what);
-        }
-    };
-    let measured = sent.late.len();
-    let share = 100.0 * sent.late_count as f64 / measured.max(1) as f64;
-    say(
-        outcome.rate.is_some() && sent.late_count as f64 > SLIPPED_MAX * measured as f64,
-        format!(
-            "the load could not keep its own schedule: {} messages ({share:.1} %) left more than {} late, the latest by {}; their latency counts from when they were to leave",
-            count(sent.late_count),
-            time(LATE_NS),
-            time(sent.late.max())
-        ),
-    );
-    say(
-        sent.unsent > 0,
-        format!(
-            "{} messages were due and never sent: the target, or this machine, takes no more",
-            count(sent.unsent)
-        ),
-    );
-    if let Some(why) = &outcome.refusal {
-        say(
-            true,
-            format!("{} messages were refused: {why}", count(counts.refused)),
-        );
-    }
-    say(
-        counts.late > 0,
-        format!("{} of the lost messages came later", count(counts.late)),
-    );
-    say(
-        counts.strange > 0,
-        format!(
-            "{} messages came that are none of this load's: somebody else publishes there, or a handler takes the stamps away",
-            count(counts.strange)
-        ),
-    );
-    if let Some(sunk) = sunk.filter(|sunk| *sunk != sent.sent) {
-        say(
-            true,
-            format!(
-                "the sink took {} of {} messages",
-                count(sunk),
-                count(sent.sent)
-            ),
-        );
-    }
-    say(
-        outcome.latency.is_empty(),
-        "no message was measured".to_owned(),
-    );
-    say(
-        outcome.cut,
-        "a signal ended the load before its time".to_owned(),
-    );
-    problems
+/// What is said of an objective of a load that was ended before its time.
+const NOT_JUDGED: &str = "not judged";
+
+fn met_or_missed(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::step::{QUANTILES, StepReport};
+use super::latency::QUANTILES;
+use super::step::{Acks, StepReport};
 use crate::units::{count, rate, time};
 
 /// Widths of a sweep's columns.
@@ -63,9 +64,7 @@ fn sweep(report: &Report) -> String {
             load.latency.shown("p99.9"),
             count(load.lost),
             load.late(),
-            load.met
-                .map_or("-", |met| if met { "met" } else { "missed" })
-                .to_owned(),
+            load.judged().to_owned(),
         ]);
     }
     text
@@ -106,7 +105,9 @@ fn details(report: &Report, load: &StepReport) -> String {
         line(
             "schedule",
             format!(
-                "{} messages left more than 1 ms late; p99 {}, the latest {}",
+                "{} of {} due were sent in time; {} left more than 1 ms late; p99 {}, the latest {}",
+                count(kept.in_time),
+                count(kept.due),
                 count(kept.late),
                 time(kept.p99_ns),
                 time(kept.max_ns)
@@ -128,7 +129,7 @@ fn details(report: &Report, load: &StepReport) -> String {
                 "{:<14} {:>10}  {}",
                 judged.term,
                 judged.found,
-                if judged.met { "met" } else { "missed" }
+                load.judged_of(judged)
             ),
         );
     }
@@ -148,9 +149,12 @@ pub(super) fn messages(report: &Report, load: &StepReport) -> String {
         (counts.reordered, "reordered"),
         (counts.corrupted, "corrupted"),
     ]);
+    let acks = |of: fn(&Acks) -> u64| load.acks.as_ref().map_or(0, of);
     parts.extend(
         [
             (counts.refused, "refused"),
+            (acks(|acks| acks.unacked), "not acknowledged"),
+            (acks(|acks| acks.duplicated), "acknowledged again"),
             (load.unsent, "not sent"),
             (load.connections_lost, "connections lost"),
         ]
@@ -165,24 +169,33 @@ pub(super) fn messages(report: &Report, load: &StepReport) -> String {
         .join(" · ")
 }
 
-fn latencies(latency: &super::step::Latency) -> String {
+fn latencies(latency: &super::latency::Latency) -> String {
     let one = |(name, _): &(&str, f64)| format!("{name} {}", latency.shown(name));
     QUANTILES.iter().map(one).collect::<Vec<_>>().join(" · ")
 }
 
 /// The last word.
 pub(super) fn verdict(report: &Report) -> Option<String> {
-    let met = report.met?;
-    Some(match (report.best_rate, met) {
-        (Some(best), _) => format!("the objective is met up to {} msgs/s", rate(best)),
-        (None, true) => "the objective was met".to_owned(),
-        (None, false) => "the objective was missed".to_owned(),
+    if !report.has_slo {
+        return None;
+    }
+    Some(match (report.best_rate, report.met) {
+        (Some(best), Some(_)) => format!("the objective is met up to {} msgs/s", rate(best)),
+        (Some(best), None) => format!(
+            "the search was ended before its time; the objective is met at {} msgs/s",
+            rate(best)
+        ),
+        (None, Some(true)) => "the objective was met".to_owned(),
+        (None, Some(false)) => "the objective was missed".to_owned(),
+        (None, None) => {
+            "the objective was not judged: the load was ended before its time".to_owned()
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::Latency;
+    use super::super::latency::Latency;
     use super::super::testing::report;
     use super::*;
     use crate::core::recorder::latencies as latencies_of_none;
@@ -202,6 +215,23 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in {text}");
         }
         assert!(!text.contains("offered/s"));
+    }
+
+    #[test]
+    fn what_was_ended_before_its_time_is_not_judged() {
+        let mut report = report(1);
+        (report.met, report.loads[0].met) = (None, None);
+        let found = text(&report);
+        for words in ["  not judged", "the objective was not judged"] {
+            assert!(found.contains(words), "{words:?} is not in {found}");
+        }
+        assert!(!found.contains("missed"), "{found}");
+        report.best_rate = Some(1_000.0);
+        let found = text(&report);
+        assert!(
+            found.contains("the search was ended before its time; the objective is met at 1,000"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A report to test outputs with.
 
 use super::Report;
-use super::step::{Latency, Schedule, StepReport};
+use super::latency::Latency;
+use super::step::{Schedule, StepReport};
 use crate::core::counts::Counts;
 use crate::core::recorder::latencies;
 use crate::core::series::Point;
@@ -50,6 +51,7 @@ fn load(number: u64) -> StepReport {
     };
     StepReport {
         offered_rate: Some(1_000.0 * number as f64),
+        measured_s: 1.0,
         sent_rate: 1_000.0,
         received_rate: 997.0,
         sent: 1_000,
@@ -61,6 +63,8 @@ fn load(number: u64) -> StepReport {
         lost: 3,
         unsent: 0,
         schedule: Some(Schedule {
+            due: 1_000,
+            in_time: 1_000,
             late: 0,
             p99_ns: 10_000,
             max_ns: 20_000,
@@ -71,13 +75,14 @@ fn load(number: u64) -> StepReport {
         sunk: None,
         connections_lost: 0,
         latency: Latency::new(&histogram),
+        acks: None,
         ack_latency: None,
         objective: slo.judge(&histogram, 3, 1_000),
         met: Some(false),
         problems: vec!["something <odd>".to_owned()],
         series: (0..10).map(point).collect(),
         histogram,
-        kept: true,
+        behind: 0.0,
         ends_all: false,
     }
 }

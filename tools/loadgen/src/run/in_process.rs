@@ -5,10 +5,11 @@ use std::thread::ScopedJoinHandle;
 
 use millpond::{Engine, Overflow};
 
+use super::outcome::Outcome;
 use super::over_nats::{joined, named};
 use super::progress::Progress;
 use super::signals::Signals;
-use super::step::{Outcome, Step};
+use super::step::Step;
 use crate::embedded::{EngineOutlet, EngineReader};
 use crate::exit::{Exit, Failed};
 use crate::plan::Mode;

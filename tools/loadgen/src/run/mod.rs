@@ -1,6 +1,7 @@
 //! Running a plan: one load, several at given rates, or a search.
 
 mod in_process;
+mod outcome;
 pub(crate) mod outlet;
 mod over_nats;
 mod progress;
@@ -15,15 +16,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use anyhow::Context;
 use millpond::Engine;
 
-pub(crate) use sender::LATE_NS;
-pub(crate) use step::Outcome;
+pub(crate) use outcome::Outcome;
+pub(crate) use sender::{LATE_NS, Sent};
 
 use crate::clock;
 use crate::core::random::Random;
 use crate::core::search::{Search, Tried};
 use crate::embedded;
 use crate::nats::sink::{Sink, Taken};
-use crate::plan::{Auth, Plan, Rates, Server, Target};
+use crate::plan::{Plan, Rates, Servers, Target};
 use crate::report::{Report, StepReport};
 use crate::units::rate as rate_text;
 use progress::Progress;
@@ -32,8 +33,8 @@ use step::Step;
 
 /// What loads go to, for all of a plan.
 enum Backend {
-    Server(Server),
-    Sink(Server, Arc<Taken>),
+    Servers(Servers),
+    Sink(Servers, Arc<Taken>),
     Engine(Engine),
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
 impl Backend {
     fn start(plan: &Plan) -> anyhow::Result<Self> {
         Ok(match &plan.target {
-            Target::Server(server) => Self::Server(server.clone()),
+            Target::Servers(servers) => Self::Servers(servers.clone()),
             Target::Embedded(component) => {
                 Self::Engine(embedded::start(component, &plan.messages)?)
             }
@@ -74,12 +75,7 @@ impl Backend {
                 let thread = std::thread::Builder::new().name("sink".into());
                 // It ends with the process; what goes wrong with it, its connections say.
                 thread.spawn(move || sink.serve())?;
-                let server = Server {
-                    host: address.ip().to_string(),
-                    port: address.port(),
-                    auth: Auth::None,
-                };
-                Self::Sink(server, taken)
+                Self::Sink(Servers::plain(address), taken)
             }
         })
     }
@@ -102,6 +98,10 @@ impl Runner<'_> {
             }
             Rates::Open(rates) => {
                 for (index, rate) in rates.iter().enumerate() {
+                    if index > 0 && self.signals.came() {
+                        self.report.cut();
+                        break;
+                    }
                     if rates.len() > 1 {
                         eprintln!(
                             "load {} of {}: {} msgs/s",
@@ -126,21 +126,27 @@ impl Runner<'_> {
 
     fn search(&mut self, mut search: Search) -> anyhow::Result<()> {
         while let Some(rate) = search.next_rate() {
+            if !self.report.loads.is_empty() && self.signals.came() {
+                self.report.found(search.best(), false);
+                return Ok(());
+            }
             eprintln!("trying {} msgs/s", rate_text(rate));
             let step = self.step(Some(rate))?;
-            let (tried, ends_all) = (step.tried(), step.ends_all);
+            if step.ends_all {
+                eprintln!("{} msgs/s was not judged", rate_text(rate));
+                self.report.found(search.best(), false);
+                return Ok(());
+            }
+            let tried = step.tried();
             let how = match tried {
                 Tried::Met => "met",
                 Tried::Nearly => "missed, by little,",
                 Tried::Missed => "missed",
             };
             eprintln!("{} msgs/s {how} the objective", rate_text(rate));
-            if ends_all {
-                break;
-            }
             search.told(rate, tried);
         }
-        self.report.found(search.best());
+        self.report.found(search.best(), true);
         Ok(())
     }
 
@@ -150,8 +156,8 @@ impl Runner<'_> {
         let mut progress = Progress::new();
         let before = self.sunk();
         let outcome = match &self.backend {
-            Backend::Server(server) | Backend::Sink(server, _) => {
-                over_nats::run(&mut step, server, &mut progress, &self.signals)
+            Backend::Servers(servers) | Backend::Sink(servers, _) => {
+                over_nats::run(&mut step, servers, &mut progress, &self.signals)
             }
             Backend::Engine(engine) => {
                 in_process::run(&mut step, engine, &mut progress, &self.signals)

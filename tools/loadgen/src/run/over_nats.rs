@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
+use super::outcome::Outcome;
 use super::progress::Progress;
 use super::signals::Signals;
-use super::step::{Outcome, Step};
-use crate::exit::Failed;
+use super::step::Step;
+use crate::exit::{Failed, said};
 use crate::nats::connection::{Connection, Info, connect};
 use crate::nats::outlet::{Half, NatsOutlet};
 use crate::nats::reader::{Finished, INBOX, Inbox, OBSERVED, Reader};
-use crate::plan::{Mode, Server};
+use crate::nats::wire::ReadHalf;
+use crate::plan::{Mode, Servers};
 
 /// How long a server may take nothing at least before the connection is given up on, however short `--settle` is.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -23,12 +25,13 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// It can't be begun. What goes wrong later is in the outcome.
 pub(super) fn run(
     step: &mut Step<'_>,
-    server: &Server,
+    servers: &Servers,
     progress: &mut Progress,
     signals: &Signals,
 ) -> anyhow::Result<Outcome> {
+    let mut at = 0;
     let connections: Vec<Connection> = (0..step.plan.connections)
-        .map(|connection| connect(server, &subscriptions(step, connection)))
+        .map(|connection| connect_to(servers, &mut at, &subscriptions(step, connection)))
         .collect::<Result<_, _>>()?;
     if let Some(first) = connections.first() {
         fits(step, &first.info)?;
@@ -38,11 +41,16 @@ pub(super) fn run(
     std::thread::scope(|scope| {
         let (mut senders, mut readers, mut streams) = (Vec::new(), Vec::new(), Vec::new());
         for (connection, index) in connections.into_iter().zip(0..) {
-            let stream = connection.stream.try_clone()?;
-            stream.set_write_timeout(Some(WRITE_WAIT.max(step.plan.pace.settle)))?;
-            streams.push(connection.stream.try_clone()?);
-            let half = Arc::new(Half::new(stream));
-            let reader = reader(step, connection, index, Arc::clone(&half));
+            let Connection {
+                reads,
+                writes,
+                unread,
+                ..
+            } = connection;
+            writes.set_timeout(WRITE_WAIT.max(step.plan.pace.settle))?;
+            streams.push(reads.socket().try_clone()?);
+            let half = Arc::new(Half::new(writes));
+            let reader = reader(step, (reads, unread), index, Arc::clone(&half));
             readers.push(named(scope, "receive", move || reader.run())?);
             let outlet = NatsOutlet::new(half, &step.plan.messages, inbox(step, index));
             let sender = step.sender(index, outlet);
@@ -71,13 +79,30 @@ pub(super) fn run(
         let mut outcome = put_together(step, sent, finished, cut);
         if outcome.error.is_none() && step.pongs.load(std::sync::atomic::Ordering::SeqCst) < pongs {
             let why = format!(
-                "{server} has not said within {:?} that it took all; raise --settle if it is only slow",
-                step.plan.pace.settle
+                "{} has not said within {:?} that it took all; raise --settle if it is only slow",
+                servers.all[at], step.plan.pace.settle
             );
             outcome.error = Some(Failed::error(crate::exit::Exit::Unreachable, why));
         }
         Ok(outcome)
     })
+}
+
+/// Connects to the first server, from this one on, that can be used; it is where the next connection begins.
+fn connect_to(
+    servers: &Servers,
+    at: &mut usize,
+    subscriptions: &[(String, u64)],
+) -> anyhow::Result<Connection> {
+    loop {
+        match connect(&servers.all[*at], &servers.tls, subscriptions) {
+            Err(error) if *at + 1 < servers.all.len() => {
+                eprintln!("{}; trying the next server", said(&error));
+                *at += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// What one connection hears: its inbox if it asks, and the first one what is observed.
@@ -115,7 +140,12 @@ fn fits(step: &Step<'_>, info: &Info) -> anyhow::Result<()> {
     }
 }
 
-fn reader(step: &Step<'_>, connection: Connection, index: u16, half: Arc<Half>) -> Reader {
+fn reader(
+    step: &Step<'_>,
+    (reads, unread): (ReadHalf, Vec<u8>),
+    index: u16,
+    half: Arc<Half>,
+) -> Reader {
     let inbox = match &step.plan.mode {
         Mode::Publish(_) => None,
         Mode::Request(_) => Some((Inbox::Replies, step.inbox(index))),
@@ -123,7 +153,8 @@ fn reader(step: &Step<'_>, connection: Connection, index: u16, half: Arc<Half>) 
     };
     let observes = index == 0 && step.plan.mode.observe().is_some();
     Reader {
-        connection,
+        reads,
+        unread,
         half,
         inbox,
         observed: observes.then(|| step.observer()),

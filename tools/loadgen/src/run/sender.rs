@@ -70,6 +70,8 @@ pub(crate) struct Sent {
     pub(crate) in_span: u64,
     /// Messages that were due and never sent.
     pub(crate) unsent: u64,
+    /// Messages of an open loop that were due within the measured time and sent within it.
+    pub(crate) in_time: u64,
     /// How late messages of the measured time were sent.
     pub(crate) late: Histogram<u64>,
     /// Those that were late by more than [`LATE_NS`].
@@ -91,6 +93,7 @@ impl<O: Outlet> Sender<'_, O> {
             sent: 0,
             in_span: 0,
             unsent: 0,
+            in_time: 0,
             late: latencies(),
             late_count: 0,
             waits: 0,
@@ -99,7 +102,7 @@ impl<O: Outlet> Sender<'_, O> {
         };
         let begun = clock::on_core();
         if let Err(error) = self.send(&mut sent).and_then(|()| self.outlet.finish()) {
-            self.control.lose(error);
+            self.control.lose(error, self.clock.ns());
         }
         sent.on_core = clock::on_core().saturating_sub(begun);
         sent.recorders.extend(self.recorder.take());
@@ -270,6 +273,7 @@ impl Sent {
             sent: self.sent + other.sent,
             in_span: self.in_span + other.in_span,
             unsent: self.unsent + other.unsent,
+            in_time: self.in_time + other.in_time,
             late_count: self.late_count + other.late_count,
             waits: self.waits + other.waits,
             on_core: self.on_core + other.on_core,
@@ -283,6 +287,7 @@ impl Sent {
         if is_open && span.has(due_ns) {
             let late_ns = now_ns - due_ns;
             self.late_count += u64::from(late_ns > LATE_NS);
+            self.in_time += u64::from(span.has(now_ns));
             self.late.saturating_record(late_ns.max(1));
         }
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
+use super::outcome::{Acks, Outcome};
 use super::progress::Progress;
 use super::sender::{Pacing, Sender, Sent};
 use super::signals::Signals;
@@ -17,7 +16,7 @@ use crate::core::random::Random;
 use crate::core::receiver::{Check, Receiver};
 use crate::core::recorder::{Recorder, Span, latencies};
 use crate::core::schedule::Schedule;
-use crate::core::series::{Live, Point};
+use crate::core::series::Live;
 use crate::core::stamp::Stamp;
 use crate::plan::{Mode, Plan};
 
@@ -42,6 +41,8 @@ pub(crate) struct Step<'a> {
     pub(crate) ledgers: Vec<Arc<Ledger>>,
     /// Messages that a stream has to acknowledge, where they are observed too.
     pub(crate) acks: Vec<Arc<Ledger>>,
+    /// Messages that were neither observed nor acknowledged.
+    lost_too: AtomicU64,
     /// What is watched.
     pub(crate) live: Arc<Live>,
     /// The senders that wait for room.
@@ -52,34 +53,6 @@ pub(crate) struct Step<'a> {
     pub(crate) clock: Clock,
     /// How many of our PINGs were answered.
     pub(crate) pongs: Arc<AtomicU64>,
-}
-
-/// What became of a load.
-pub(crate) struct Outcome {
-    /// Messages a second that were asked for.
-    pub(crate) rate: Option<f64>,
-    /// What the senders did, added up.
-    pub(crate) sent: Sent,
-    /// What came back.
-    pub(crate) counts: Counts,
-    /// Messages that did not.
-    pub(crate) lost: u64,
-    /// Messages that came back within the measured time.
-    pub(crate) in_span: u64,
-    /// Latencies.
-    pub(crate) latency: Histogram<u64>,
-    /// Latencies of a stream's acknowledgements, where messages are observed too.
-    pub(crate) acks: Option<Histogram<u64>>,
-    /// Over time.
-    pub(crate) points: Vec<Point>,
-    /// What was said of the first message that was not taken.
-    pub(crate) refusal: Option<String>,
-    /// Connections that were lost.
-    pub(crate) connections_lost: u64,
-    /// Whether it was ended by a signal.
-    pub(crate) cut: bool,
-    /// What ended it before its time.
-    pub(crate) error: Option<anyhow::Error>,
 }
 
 impl<'a> Step<'a> {
@@ -111,6 +84,7 @@ impl<'a> Step<'a> {
             }
             Mode::Stream(_, Some(_)) => (ledgers_of(2), ledgers_of(2)),
         };
+        let live = Arc::new(Live::new(span.begin_ns, span.end_ns));
         Self {
             plan,
             rate,
@@ -118,9 +92,10 @@ impl<'a> Step<'a> {
             span,
             ledgers,
             acks,
-            live: Arc::new(Live::new(span.begin_ns, span.end_ns)),
+            lost_too: AtomicU64::new(0),
+            control: Arc::new(Control::new(Arc::clone(&live))),
+            live,
             wakes: (0..connections).map(|_| Wake::default()).collect(),
-            control: Arc::default(),
             clock: Clock::start(),
             pongs: Arc::default(),
         }
@@ -142,8 +117,13 @@ impl<'a> Step<'a> {
             Mode::Request(check) => (*check, &self.ledgers, Arc::clone(&self.live)),
             _ => (Check::Nothing, &self.ledgers, Arc::clone(&self.live)),
         };
-        let ledger = Arc::clone(&ledgers[usize::from(connection)]);
-        self.receiver(check, (connection, vec![ledger]), live)
+        let index = usize::from(connection);
+        let ledger = Arc::clone(&ledgers[index]);
+        let receiver = self.receiver(check, (connection, vec![ledger]), live);
+        match self.acks.is_empty() {
+            true => receiver,
+            false => receiver.observed_in(Arc::clone(&self.ledgers[index])),
+        }
     }
 
     /// Who settles what is observed, of all connections.
@@ -250,15 +230,14 @@ impl<'a> Step<'a> {
         let look = |progress: &mut Progress| {
             clock::rest(LOOK);
             let now_ns = self.clock.ns();
-            self.all()
-                .for_each(|ledger| ledger.expire(now_ns.saturating_sub(settle_ns)));
+            self.expire(now_ns.saturating_sub(settle_ns));
             progress.show(self, now_ns);
         };
         while !senders_done() {
             look(progress);
             if signals.came() && !cut {
                 cut = true;
-                self.control.stop();
+                self.control.stop(self.clock.ns());
             }
         }
         let done_ns = self.clock.ns();
@@ -283,7 +262,7 @@ impl<'a> Step<'a> {
         refusal: Option<String>,
         cut: bool,
     ) -> Outcome {
-        self.all().for_each(|ledger| ledger.expire(u64::MAX));
+        self.expire(u64::MAX);
         let mut counts = Counts::default();
         let mut latency = latencies();
         let mut in_span = 0;
@@ -302,15 +281,13 @@ impl<'a> Step<'a> {
             counts.add(&found);
             record(recorder);
         }
-        let mut ack_latency = (!acks.is_empty()).then(latencies);
-        for receiver in acks {
-            let (found, recorder) = receiver.end();
-            counts.refused += found.refused;
-            if let Some(all) = &mut ack_latency {
-                all.add(recorder.end().0).expect("all have the same bounds");
-            }
+        let acks = self.acknowledged(acks);
+        if let Some(acks) = &acks {
+            counts.refused += acks.counts.refused;
+            counts.strange += acks.counts.strange;
         }
         let error = self.control.take_error();
+        let measured = self.span.until(self.live.stopped_ns());
         if self.ledgers.is_empty() && error.is_none() {
             // The server has said that it took all.
             counts.received = sent.sent;
@@ -322,12 +299,46 @@ impl<'a> Step<'a> {
             lost: self.ledgers.iter().map(|ledger| ledger.lost()).sum(),
             in_span,
             latency,
-            acks: ack_latency,
-            points: self.live.series.lock().points(self.span.end_ns),
+            acks,
+            points: self.live.series.lock().points(measured.end_ns),
             refusal,
             connections_lost: self.control.connections_lost(),
+            span: self.span,
+            measured,
             cut,
             error,
+        }
+    }
+
+    /// What those that settled acknowledgements counted, put together; none where none are awaited beside the messages.
+    fn acknowledged(&self, receivers: Vec<Receiver>) -> Option<Acks> {
+        let mut acks = Acks {
+            latency: latencies(),
+            counts: Counts::default(),
+            unacked: self.acks.iter().map(|ledger| ledger.lost()).sum(),
+            lost_too: self.lost_too.load(SeqCst),
+        };
+        for receiver in receivers {
+            let (found, recorder) = receiver.end();
+            acks.counts.add(&found);
+            let (latency, _) = recorder.end();
+            let added = acks.latency.add(latency);
+            added.expect("all have the same bounds");
+        }
+        (!self.acks.is_empty()).then_some(acks)
+    }
+
+    /// Gives up on what was sent before this time: on messages first, so that of each acknowledgement it is known whether its message is
+    /// lost too.
+    fn expire(&self, before_ns: u64) {
+        for ledger in &self.ledgers {
+            ledger.expire(before_ns, |_| {});
+        }
+        for (acks, messages) in self.acks.iter().zip(&self.ledgers) {
+            acks.expire(before_ns, |sequence| {
+                self.lost_too
+                    .fetch_add(u64::from(messages.is_lost(sequence)), SeqCst);
+            });
         }
     }
 

@@ -1,11 +1,13 @@
 //! The program `loadgen`, driven as a user drives it: against a scripted service, a real server, and the engine in process.
 
 mod arrivals;
+mod calls;
 mod cost;
 mod in_process;
 mod outputs;
 mod refusals;
 mod scripted;
+mod secured;
 mod servers;
 mod service;
 mod signals;
@@ -97,6 +99,33 @@ fn n(load: &Value, key: &str) -> u64 {
     load[key]
         .as_u64()
         .unwrap_or_else(|| panic!("{key} in {load}"))
+}
+
+/// That the rates and the series of a load without warm-up, which was ended before its time, are of what was measured.
+#[track_caller]
+fn is_of_what_was_measured(load: &Value) {
+    let of = |key: &str| {
+        load[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key} in {load}"))
+    };
+    let measured_s = of("measured_s");
+    let sent = of("sent_rate") * measured_s;
+    // One that was just being sent when the load was ended may be behind that.
+    let all = of("sent");
+    assert!((all - 1.5..all + 0.5).contains(&sent), "{load}");
+    let series = load["series"].as_array().expect("there is one");
+    let at = |index: usize| series[index]["at_s"].as_f64().expect("it has a time");
+    let length = if series.len() > 1 { at(1) } else { 1.0 };
+    let last = at(series.len() - 1);
+    assert!(last < measured_s && measured_s <= last + length, "{load}");
+    let in_series: f64 = (0..series.len())
+        .map(|index| {
+            let length = length.min(measured_s - at(index));
+            series[index]["sent_rate"].as_f64().expect("it has a rate") * length
+        })
+        .sum();
+    assert!((sent - 1.5..sent + 1.5).contains(&in_series), "{load}");
 }
 
 /// A quantile of a report, in milliseconds.

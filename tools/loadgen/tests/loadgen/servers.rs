@@ -143,6 +143,24 @@ fn a_stream_stores_each_message_and_it_is_observed_too() {
 }
 
 #[test]
+fn messages_that_the_server_does_not_take_are_known_before_the_load() {
+    const MOST: usize = 1_024;
+    let server = Settings::new().max_payload(MOST).start();
+    // With a header, and 128 bytes that a stamp may take.
+    let room = MOST - 128 - "kind: test".len() - 2;
+    for (bytes, code) in [(room, 0), (room + 1, 2)] {
+        let line = format!(
+            "publish --rate 100 --duration 100ms --warmup 0s --settle 20s --header kind:test --size {bytes} --server {}",
+            server.url()
+        );
+        let ended = done(&mut loadgen(&line)).ended(code);
+        if code == 2 {
+            ended.says(&["above the 1024", "--size", "max_payload"]);
+        }
+    }
+}
+
+#[test]
 fn what_nobody_takes_is_refused() {
     let server = Server::start();
     let run = |mode: &str| {

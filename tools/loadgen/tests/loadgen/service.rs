@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,10 +29,27 @@ pub(crate) enum Does {
     Swaps,
     /// Answers with this byte of the payload changed.
     Damages(usize),
+    /// Is a stream: passes it on to who hears `out`, unless it is refused, and then acknowledges it so.
+    Stores(Ack),
     /// Closes the connection.
     Hangs,
     /// Says so.
     Refuses(&'static str),
+}
+
+/// How a stream acknowledges a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ack {
+    /// Once, at once.
+    Once,
+    /// Never.
+    Never,
+    /// Twice.
+    Twice,
+    /// So much later.
+    Later(Duration),
+    /// By an error: it is not stored.
+    Refuses,
 }
 
 type Script = fn(u64) -> Does;
@@ -51,6 +68,8 @@ pub(crate) struct Seen {
     pub(crate) connections: Vec<Vec<Arrival>>,
     /// The most messages that it held back at once, to delay or to gather them.
     pub(crate) held_most: u64,
+    /// When it answered each message that it answered at once, late or after a stall, by its number.
+    pub(crate) answered: HashMap<u64, Instant>,
 }
 
 impl Seen {
@@ -85,12 +104,20 @@ struct Shared {
     /// Messages that are held back, and the most that ever were.
     held: AtomicU64,
     held_most: AtomicU64,
+    /// When each was answered.
+    answered: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Shared {
     fn take(&self) {
         let held = self.held.fetch_add(1, SeqCst) + 1;
         self.held_most.fetch_max(held, SeqCst);
+    }
+
+    /// Notes that a message is answered, before it is.
+    fn answers(&self, number: u64) {
+        let mut answered = self.answered.lock().expect("nobody panics with it");
+        answered.insert(number, now());
     }
 
     /// Before an answer is written: once the client has it, it may send the next.
@@ -148,6 +175,7 @@ impl Service {
         Seen {
             connections: self.thread.join().expect("the service does not panic"),
             held_most: self.shared.held_most.load(SeqCst),
+            answered: std::mem::take(&mut self.shared.answered.lock().expect("it has ended")),
         }
     }
 
@@ -179,23 +207,41 @@ fn serve(stream: TcpStream, script: Script, shared: &Arc<Shared>) -> Vec<Arrival
             }
             ["PUB" | "HPUB", ..] => {
                 let post = Post::read(&words, &mut reader);
-                let does = script(shared.taken.fetch_add(1, SeqCst));
+                let number = shared.taken.fetch_add(1, SeqCst);
+                let does = script(number);
                 seen.push(post.arrived());
                 let answer = post.answer(&subscriptions, does);
                 match does {
-                    Does::Answers | Does::Damages(_) => say(&stream, &answer),
+                    Does::Answers | Does::Damages(_) => {
+                        shared.answers(number);
+                        say(&stream, &answer);
+                    }
                     Does::Doubles => [&answer, &answer]
                         .into_iter()
                         .for_each(|answer| say(&stream, answer)),
-                    Does::Delays(time) => delays.add(&stream, time, answer),
+                    Does::Delays(time) => delays.add(&stream, time, (number, answer)),
                     Does::Gathers(many) => gathered.add(&stream, many, answer),
                     Does::Stalls(time) => {
                         wait_until(now() + time);
+                        shared.answers(number);
                         say(&stream, &answer);
                     }
                     Does::Swaps => {
                         swapped = Some(answer);
                         continue;
+                    }
+                    Does::Stores(ack) => {
+                        if ack != Ack::Refuses {
+                            say(&stream, &post.passed(&subscriptions));
+                        }
+                        match (ack, post.acks(&subscriptions, number, ack)) {
+                            (Ack::Later(time), said) => {
+                                for ack in said {
+                                    delays.add(&stream, time, (number, ack));
+                                }
+                            }
+                            (_, said) => said.iter().for_each(|ack| say(&stream, ack)),
+                        }
                     }
                     Does::Loses => continue,
                     Does::Hangs => break,
@@ -220,8 +266,8 @@ struct Delays {
     shared: Arc<Shared>,
 }
 
-/// An answer, and when it is due.
-type Answer = (Instant, Vec<u8>);
+/// An answer, to which message it is, and when it is due.
+type Answer = (Instant, u64, Vec<u8>);
 
 impl Delays {
     fn new(shared: &Arc<Shared>) -> Self {
@@ -231,7 +277,7 @@ impl Delays {
         }
     }
 
-    fn add(&mut self, stream: &TcpStream, delay: Duration, answer: Vec<u8>) {
+    fn add(&mut self, stream: &TcpStream, delay: Duration, (number, answer): (u64, Vec<u8>)) {
         let shared = &self.shared;
         shared.take();
         let (sender, _) = self.threads.entry(delay).or_insert_with(|| {
@@ -242,7 +288,7 @@ impl Delays {
             (sender, thread)
         });
         sender
-            .send((now() + delay, answer))
+            .send((now() + delay, number, answer))
             .expect("its receiver waits for the end");
     }
 
@@ -283,9 +329,10 @@ impl Gathered {
 
 /// Writes each answer at its time.
 fn answer_later(stream: &TcpStream, due: &Receiver<Answer>, shared: &Shared) {
-    for (at, answer) in due {
+    for (at, number, answer) in due {
         wait_until(at);
         shared.give(1);
+        shared.answers(number);
         say(stream, &answer);
     }
 }
@@ -345,25 +392,57 @@ impl Post {
     }
 
     /// The message that goes back: to its reply subject, or on `out`.
-    fn answer(mut self, subscriptions: &HashMap<String, String>, does: Does) -> Vec<u8> {
+    fn answer(&self, subscriptions: &Subscriptions, does: Does) -> Vec<u8> {
         assert!(self.subject.starts_with("in"), "{}", self.subject);
+        let mut payload = self.payload.clone();
         if let Does::Damages(at) = does {
-            self.payload[at] ^= 0x20;
+            payload[at] ^= 0x20;
         }
-        let subject = self.reply.unwrap_or_else(|| "out".to_owned());
-        let pattern = match subject.rsplit_once('.') {
-            Some((begin, _)) => format!("{begin}.*"),
-            None => subject.clone(),
-        };
-        let number = subscriptions
-            .get(&pattern)
-            .expect("the client has subscribed");
-        let (head, payload) = (&self.head, &self.payload);
-        let total = head.len() + payload.len();
-        let line = match head.is_empty() {
-            true => format!("MSG {subject} {number} {total}\r\n"),
-            false => format!("HMSG {subject} {number} {} {total}\r\n", head.len()),
-        };
-        [line.as_bytes(), head, payload].concat()
+        let subject = self.reply.as_deref().unwrap_or(OUT);
+        message(subject, &self.head, &payload, subscriptions)
     }
+
+    /// The message as who observes it hears it.
+    fn passed(&self, subscriptions: &Subscriptions) -> Vec<u8> {
+        message(OUT, &self.head, &self.payload, subscriptions)
+    }
+
+    /// What a stream says of the message of this number.
+    fn acks(&self, subscriptions: &Subscriptions, number: u64, ack: Ack) -> Vec<Vec<u8>> {
+        let stored = format!("{{\"stream\":\"IN\",\"seq\":{}}}", number + 1);
+        let full = "{\"error\":{\"code\":503,\"description\":\"full\"}}".to_owned();
+        let said = match ack {
+            Ack::Never => Vec::new(),
+            Ack::Once | Ack::Later(_) => vec![stored],
+            Ack::Twice => vec![stored.clone(), stored],
+            Ack::Refuses => vec![full],
+        };
+        let reply = self.reply.as_deref().expect("it is to be acknowledged");
+        let said = said.iter();
+        said.map(|said| message(reply, b"", said.as_bytes(), subscriptions))
+            .collect()
+    }
+}
+
+/// Where messages are observed.
+const OUT: &str = "out";
+
+/// The numbers of what a client has subscribed to.
+type Subscriptions = HashMap<String, String>;
+
+/// A message to a client, without its last line end.
+fn message(subject: &str, head: &[u8], payload: &[u8], subscriptions: &Subscriptions) -> Vec<u8> {
+    let pattern = match subject.rsplit_once('.') {
+        Some((begin, _)) => format!("{begin}.*"),
+        None => subject.to_owned(),
+    };
+    let number = subscriptions
+        .get(&pattern)
+        .expect("the client has subscribed");
+    let total = head.len() + payload.len();
+    let line = match head.is_empty() {
+        true => format!("MSG {subject} {number} {total}\r\n"),
+        false => format!("HMSG {subject} {number} {} {total}\r\n", head.len()),
+    };
+    [line.as_bytes(), head, payload].concat()
 }
