@@ -57,7 +57,7 @@ impl Single {
         }
     }
 
-    fn path(self) -> PathBuf {
+    pub(crate) fn path(self) -> PathBuf {
         let prebuilt = concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/prebuilt");
         PathBuf::from(prebuilt).join(format!("{}.wasm", self.name()))
     }

@@ -127,8 +127,13 @@ pub(super) const GOALS: &[Goal] = &[
         0.85,
     ),
     least(
-        "two shards ÷ one, fresh instance a message",
+        "two shards ÷ one, fresh instance a message, handlers that feed themselves",
         Ratio("scaling", "2 shards", "1 shard"),
+        1.85,
+    ),
+    least(
+        "two shards ÷ one, the same with a publisher on their two cores",
+        Ratio("scaling, published", "2 shards", "1 shard"),
         1.85,
     ),
     least(

@@ -1,18 +1,24 @@
 //! Scaling over shards: a fresh instance a message, in process, one shard and more, up to one a core.
 //!
-//! Against it: one thread publishes for all shards and shares their cores. It publishes in large steps and rests while the engine is full.
+//! Twice. Fed by their own handlers: each sends a message on to its own subject, on its own shard, so that nothing but shards needs a core; some
+//! messages go round for as long as is measured. And fed by a publisher, which shares the cores of the shards: it publishes in large
+//! steps and rests while the engine is full.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use millpond::{Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Refusal, Stats};
+use millpond::{
+    Engine, EngineConfig, Grants, HandlerConfig, HandlerLimits, Message, Refusal, Stats,
+};
+use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
 use crate::clock;
 use crate::cores::{Place, go};
-use crate::guest::Guest;
+use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 use crate::notes::note;
 use crate::scale::Scale;
+use crate::single::Single;
 
 /// Rounds of each, in turn.
 const ROUNDS: usize = 7;
@@ -27,6 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Shards beyond the machine's cores, or beyond what one process has, are not measured.
 const SHARDS_MAX: usize = 16;
 
+/// A handler that sends what it gets to its own subject again, and the messages that go round a shard.
+const ROUND: &str = "echo.out";
+const GOING_ROUND: usize = 64;
+/// How long they go round before it is measured, and while it is.
+const WARM: Duration = Duration::from_millis(100);
+const TIME: Duration = Duration::from_millis(400);
+
 /// Measures 1, 2, 4 … shards.
 ///
 /// # Errors
@@ -36,12 +49,78 @@ pub fn measure(scale: Scale) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let counts = [1, 2, 4, 8, 16].into_iter();
     let counts: Vec<usize> = counts.filter(|n| *n <= cores.min(SHARDS_MAX)).collect();
+    let mut rounds = vec![Vec::new(); counts.len()];
+    for _ in 0..scale.rounds(ROUNDS) {
+        for (shards, rates) in counts.iter().zip(&mut rounds) {
+            rates.push(going_round(*shards, scale)?);
+        }
+    }
+    noted("scaling", &counts, rounds);
+    published(&counts, scale)
+}
+
+/// Messages a second of shards whose handlers feed them.
+fn going_round(shards: usize, scale: Scale) -> Result<f64> {
+    let handler = HandlerConfig::file(ROUND, Single::Wasmcloud.path());
+    let limits = HandlerLimits {
+        latency_budget: PATIENCE,
+        deadline: PATIENCE,
+        wall_deadline: PATIENCE,
+        ..HandlerLimits::default()
+    };
+    let handler = handler.subject(ROUND).limits(limits).grants(Grants::all());
+    let engine = Engine::start(EngineConfig::new().shards(shards).handler(handler))?;
+    for _ in 0..GOING_ROUND * shards {
+        let message = Message::builder(ROUND).header(HEADER.0, HEADER.1);
+        let message = message.payload(&[b'x'; PAYLOAD_BYTES]);
+        let published = engine.publish(message.context("building a message")?);
+        ensure!(
+            published.is_ok_and(|got| got == 1),
+            "a message was not taken"
+        );
+    }
+    pass(scale.time(WARM));
+    let (before, begun) = (engine.stats(), clock::now());
+    pass(scale.time(TIME));
+    let (after, elapsed) = (engine.stats(), clock::now() - begun);
+    engine.stop();
+    let (old, new) = (&before.handlers[0], &after.handlers[0]);
+    ensure!(new.faults.is_empty(), "calls failed: {:?}", new.faults);
+    let acked = new.acked - old.acked;
+    let instances = after.instances_called - before.instances_called;
+    // Some are being called while the numbers are read; a call that overran its slice was made again.
+    let again = (new.overran - old.overran) + shards as u64;
+    ensure!(
+        acked > 0 && instances.abs_diff(acked) <= again,
+        "{acked} messages in {instances} instances"
+    );
+    Ok(acked as f64 / elapsed.as_secs_f64())
+}
+
+/// Lets so much time pass.
+fn pass(time: Duration) {
+    let until = clock::now() + time;
+    while clock::now() < until {
+        std::thread::park_timeout(until - clock::now());
+    }
+}
+
+/// Keeps the rates of each number of shards.
+fn noted(group: &str, counts: &[usize], rounds: Vec<Vec<f64>>) {
+    for (shards, rates) in counts.iter().zip(rounds) {
+        let name = if *shards == 1 { "shard" } else { "shards" };
+        note(group, format!("{shards} {name}"), "messages/s", rates);
+    }
+}
+
+/// The same of shards that a publisher feeds.
+fn published(counts: &[usize], scale: Scale) -> Result<()> {
     let engines = counts.iter().map(|shards| start(*shards));
     let engines = engines.collect::<Result<Vec<_>>>()?;
     let messages = scale.count(MESSAGES as u64) as usize;
     let mut rounds = vec![Vec::new(); counts.len()];
     for round in 0..=scale.rounds(ROUNDS) {
-        for ((engine, shards), rates) in engines.iter().zip(&counts).zip(&mut rounds) {
+        for ((engine, shards), rates) in engines.iter().zip(counts).zip(&mut rounds) {
             let rate = rate(engine, messages * shards)?;
             // The first warms up.
             if round > 0 {
@@ -49,10 +128,7 @@ pub fn measure(scale: Scale) -> Result<()> {
             }
         }
     }
-    for (shards, rates) in counts.iter().zip(rounds) {
-        let name = if *shards == 1 { "shard" } else { "shards" };
-        note("scaling", format!("{shards} {name}"), "messages/s", rates);
-    }
+    noted("scaling, published", counts, rounds);
     engines.iter().for_each(Engine::stop);
     Ok(())
 }

@@ -182,13 +182,17 @@ pub(super) fn start(record: &Record) -> Option<String> {
 /// Rates by shards.
 pub(super) fn scaling(record: &Record) -> Option<String> {
     let rows = Rows(&record.rows);
-    let one = rows.group("scaling").next()?;
-    let line = |row: &Row| {
-        let ratio = rows.ratio("scaling", &row.case, &one.case);
-        vec![row.case.clone(), told(row), ratio]
+    let of_group = |group: &'static str, how: &'static str| {
+        let one = rows.group(group).next();
+        rows.group(group).filter_map(move |row| {
+            let ratio = rows.ratio(group, &row.case, &one?.case);
+            Some(vec![format!("{}, {how}", row.case), told(row), ratio])
+        })
     };
+    let fed = of_group("scaling", "fed by their own handlers");
+    let published = of_group("scaling, published", "fed by a publisher");
     let head = ["shards", "messages a second", "÷ one"];
-    table(&head, rows.group("scaling").map(line).collect())
+    table(&head, fed.chain(published).collect())
 }
 
 /// Wasmtime's settings, by what is called.

@@ -29,8 +29,9 @@ pub(super) fn text(record: &Record) -> Option<String> {
             at("latency", "in process at 50 %: p99"),
         ),
         format!(
-            "Shards: one a core, less those that publishers need. Two do {} times what one does, with their publisher on the same two cores.",
+            "Shards: one a core, less those that publishers need. Two do {} times what one does, and {} times with their publisher on the same two cores.",
             times("scaling", "2 shards", "1 shard"),
+            times("scaling, published", "2 shards", "1 shard"),
         ),
         format!(
             "Reset mode (`reset`): leave it unset. `pagemap-scan`, which needs Linux 6.7 and no active swap, makes {} times the calls of `madvise`, and {} times those of `copy`.",

@@ -713,7 +713,7 @@ mod tests {
         while seen < COUNT {
             let now = rig.now();
             rig.connection.wake();
-            rig.connection.receive(now, 1 << 20, |_| {});
+            rig.connection.receive(now, 1 << 20, |_, _| {});
             assert!(rig.connection.base.changes.len() <= CHANGES_MAX);
             rig.turn();
             for change in rig.changes.drain(..) {

@@ -884,7 +884,7 @@ mod tests {
                     panic!("no message in {chunk:?}");
                 };
                 prop_assert_eq!(m.sid, 7);
-                let m = m.message;
+                let m = m.incoming(&chunk).message;
                 prop_assert_eq!((m.subject(), m.reply_to(), m.payload()), (subject.as_str(), reply.as_deref(), &payload[..]));
                 let unpadded = m.headers().collect::<Vec<_>>();
                 prop_assert_eq!(unpadded, headers);
