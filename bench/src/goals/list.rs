@@ -133,7 +133,7 @@ pub(super) const GOALS: &[Goal] = &[
     ),
     least(
         "two shards ÷ one, the same with a publisher on their two cores",
-        Ratio("scaling, published", "2 shards", "1 shard"),
+        Ratio("scaling published", "2 shards", "1 shard"),
         1.85,
     ),
     least(

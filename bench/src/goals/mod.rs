@@ -332,7 +332,7 @@ mod tests {
                 unmeasured(16) - unmeasured(2),
                 unmeasured(2) - unmeasured(1)
             ),
-            (1, 1)
+            (1, 2)
         );
         assert!(table(&judged, true).contains(why) && markdown(&judged).contains(why));
     }

@@ -128,7 +128,7 @@ fn published(counts: &[usize], scale: Scale) -> Result<()> {
             }
         }
     }
-    noted("scaling, published", counts, rounds);
+    noted("scaling published", counts, rounds);
     engines.iter().for_each(Engine::stop);
     Ok(())
 }

@@ -254,7 +254,7 @@ mod tests {
         let told = "## Shards\n| shards |";
         assert!(text.contains(told), "{text}");
         assert!(
-            text.contains("| 1 shard | 2.000 (1.000, 3.000) | 1.000 |"),
+            text.contains("| 1 shard, fed by their own handlers | 2.000 (1.000, 3.000) | 1.000 |"),
             "{text}"
         );
         assert_eq!(text.matches("\n## ").count(), 1, "{text}");

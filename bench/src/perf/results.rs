@@ -190,7 +190,7 @@ pub(super) fn scaling(record: &Record) -> Option<String> {
         })
     };
     let fed = of_group("scaling", "fed by their own handlers");
-    let published = of_group("scaling, published", "fed by a publisher");
+    let published = of_group("scaling published", "fed by a publisher");
     let head = ["shards", "messages a second", "÷ one"];
     table(&head, fed.chain(published).collect())
 }

@@ -31,7 +31,7 @@ pub(super) fn text(record: &Record) -> Option<String> {
         format!(
             "Shards: one a core, less those that publishers need. Two do {} times what one does, and {} times with their publisher on the same two cores.",
             times("scaling", "2 shards", "1 shard"),
-            times("scaling, published", "2 shards", "1 shard"),
+            times("scaling published", "2 shards", "1 shard"),
         ),
         format!(
             "Reset mode (`reset`): leave it unset. `pagemap-scan`, which needs Linux 6.7 and no active swap, makes {} times the calls of `madvise`, and {} times those of `copy`.",

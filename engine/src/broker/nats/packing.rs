@@ -65,12 +65,11 @@ mod tests {
     use crate::message::Message;
 
     fn message(subject: &str, reply_to: &str, payload: &[u8]) -> Message {
-        let builder = Message::builder(subject).header("k", "v");
         let builder = match reply_to {
-            "" => builder,
-            reply_to => builder.reply_to(reply_to),
+            "" => Message::builder(subject),
+            reply_to => Message::builder(subject).reply_to(reply_to),
         };
-        builder.payload(payload).unwrap()
+        builder.header("k", "v").payload(payload).unwrap()
     }
 
     #[test]

@@ -299,9 +299,8 @@ mod tests {
     fn what_two_patterns_hear_is_the_first_ones_and_in_a_queue_group_nobodys() {
         let mut takes = Takes::default();
         takes.set(H, None, &patterns(&["a.*", "*.b", "c"]));
-        let anothers = |takes: &Takes, sid, subject: &str| {
-            takes.is_anothers(sid, subject.as_bytes())
-        };
+        let anothers =
+            |takes: &Takes, sid, subject: &str| takes.is_anothers(sid, subject.as_bytes());
         assert!(
             !anothers(&takes, 1, "a.b")
                 && anothers(&takes, 2, "a.b")

@@ -182,7 +182,7 @@ mod tests {
             (field "metadata" (option (list (tuple string string))))))
         (export $message "message" (type $message'))
         (func (export "take") (param "messages" (list $message)) (result (list u8))
-            (canon lift (core func $i "take") (memory $i "memory") (realloc (func $i "realloc")) string-encoding=ENCODING)))"#;
+            (canon lift (core func $i "take") (memory (core memory $i "memory")) (realloc (core func $i "realloc")) string-encoding=ENCODING)))"#;
 
     /// What a guest with texts of this encoding has in memory once it has been handed these.
     fn memory<M: Lower>(component: &Component, messages: &[M]) -> Vec<u8> {
