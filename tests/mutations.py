@@ -96,8 +96,8 @@ MUTATIONS = [
         "sends-of-the-first",
         "contract 3: all sends of a call count as sent for its first message",
         "engine/src/guest/contract/batch/packed.rs",
-        "                    row[0],\n                    Layout::adjoining",
-        "                    0,\n                    Layout::adjoining",
+        "outbox.hold_for(row[0], start",
+        "outbox.hold_for(0, start",
         "nats_batch::a_send_that_a_stream_refuses_is_the_fault_of_its_message_alone",
     ),
     (

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use millpond::{FaultKind, HandlerConfig, HandlerLimits, NatsSource, StreamSource};
+use millpond::{
+    FaultKind, HandlerConfig, HandlerLimits, NatsSource, ShedReason, StreamSource,
+};
 use millpond_tests::nats::{Client, Post, header};
 use serde_json::json;
 
-use crate::harness::{count, limited, settled, start};
+use crate::harness::{LONG, count, limited, settled, start, until};
 use crate::nats_core::{ask, at, on_core, plain};
 use crate::nats_streams::{consumed, numbers, on, payloads, stopped, store, taking, with_input};
 
@@ -24,6 +26,55 @@ fn questions_over_the_server_are_answered_once_each() {
         (stats.handlers[0].acked, &*stats.handlers[0].faults),
         (50_000, &[][..])
     );
+}
+
+#[test]
+fn what_comes_together_is_handled_as_if_each_had_come_alone() {
+    const POISON: usize = 137;
+    let server = plain();
+    let handler = limited("batch-probe", |l| l.deliveries_max = 1).subject("probe.*");
+    let engine = start(at(&server.url(), [on_core(handler, Some("q"))]));
+    let client = Client::connect(&server.url());
+    let mut out = client.subscribe("out");
+    client.publish((0..300).map(|n| match n {
+        POISON => Post::new("probe.poison", "send out never;trap"),
+        n => Post::new(&format!("probe.{}", n % 7), &format!("send out {n}")),
+    }));
+    until("all is settled", || engine.stats().settled() == 300);
+    let stats = settled(&engine);
+    assert_eq!((stats.handlers[0].acked, stats.settled()), (299, 300));
+    let sent = (0..299).map(|_| String::from_utf8(out.next_message().payload.to_vec()).unwrap());
+    let mut sent: Vec<usize> = sent.map(|text| text.parse().unwrap()).collect();
+    sent.sort_unstable();
+    let all: Vec<_> = (0..300).filter(|n| *n != POISON).collect();
+    assert_eq!(sent, all);
+    assert!(out.rest().is_empty());
+}
+
+#[test]
+fn what_is_above_the_room_of_a_handler_that_takes_packs_is_shed_and_counted() {
+    let server = plain();
+    let handler = limited("batch-probe", |l| {
+        l.in_flight_messages_max = 4;
+        l.deliveries_max = 2;
+        l.retry_delay_first = LONG;
+        l.retry_delay_max = LONG;
+    });
+    let engine = start(at(
+        &server.url(),
+        [on_core(handler.subject("probe"), Some("q"))],
+    ));
+    let client = Client::connect(&server.url());
+    // Each fails, and keeps its room until it is called again.
+    client.publish((0..4).map(|_| Post::new("probe", "trap")));
+    until("all have come", || engine.stats().received() == 4);
+    assert_eq!(engine.stats().handlers[0].shed, []);
+    client.publish((0..6).map(|_| Post::new("probe", "trap")));
+    until("all have come", || engine.stats().received() == 10);
+    let stats = engine.stats();
+    assert_eq!(stats.in_flight, 4);
+    assert_eq!(stats.handlers[0].shed, [(ShedReason::Full, 6)]);
+    engine.stop();
 }
 
 #[test]

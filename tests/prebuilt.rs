@@ -100,7 +100,8 @@ fn the_check_sees_changed_sources_and_changed_components() {
 }
 
 /// Of each language whose components are committed, an example and what `echo` does with contract 3, built from nothing but what is
-/// committed. The same compiler gives the same bytes; another gives a component that does the same.
+/// committed: each does what it should. The same compiler for C gives the same bytes; in Rust, Cargo names functions by the path of a
+/// crate that lies beside the workspace, as the SDK does, and their order may depend on that.
 #[test]
 fn committed_components_can_be_built_from_their_sources() {
     let copy = copy_of_guests();
@@ -117,7 +118,7 @@ fn committed_components_can_be_built_from_their_sources() {
         }
         let (of, again) = (manifest(&repository()), manifest(copy.path()));
         let (of, again) = (&of[name], &again[name]);
-        if again.compiler == of.compiler {
+        if language == "c" && again.compiler == of.compiler {
             assert_eq!(again.sha256, of.sha256, "{name}, by {}", of.compiler);
         }
         let file = format!("guests/prebuilt/{name}.wasm");
