@@ -236,7 +236,8 @@ fn a_request_without_a_time_waits_for_its_replies_until_its_call_ends() {
     drop(engine);
 
     let ends = on_core("probe-incoming", |l| {
-        (l.wall_deadline, l.deliveries_max) = (Duration::from_millis(100), 1);
+        (l.receive_wait_max, l.deliveries_max) = (Duration::ZERO, 1);
+        l.wall_deadline = Duration::from_millis(100);
     });
     let engine = start(at(&server.url(), [ends]));
     for (command, replies, _) in commands {

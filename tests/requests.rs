@@ -265,7 +265,8 @@ fn a_request_without_a_time_ended_when_one_to_receive_would() {
 #[test]
 fn a_request_without_a_time_that_gets_too_few_replies_ends_with_its_call() {
     let handler = limited("probe-incoming", |l| {
-        (l.wall_deadline, l.deliveries_max) = (Duration::from_millis(100), 1);
+        (l.receive_wait_max, l.deliveries_max) = (Duration::ZERO, 1);
+        l.wall_deadline = Duration::from_millis(100);
     });
     let asked = Asked::new(handler.subject("probe"));
     let silent = asked.engine.subscribe("silent", Overflow::Wait).unwrap();
