@@ -38,7 +38,7 @@ fn what_comes_together_is_handled_as_if_each_had_come_alone() {
     let mut out = client.subscribe("out");
     client.publish((0..300).map(|n| match n {
         POISON => Post::new("probe.poison", "send out never;trap"),
-        n => Post::new(&format!("probe.{}", n % 7), &format!("send out {n}")),
+        n => Post::new(&format!("probe.{}", n % 7), format!("send out {n}")),
     }));
     until("all is settled", || engine.stats().settled() == 300);
     let stats = settled(&engine);
