@@ -40,6 +40,9 @@ const CALLS_ENGINE: usize = 400;
 const STRAY_MAX: usize = 24;
 /// Messages a call.
 const BATCHES: [usize; 3] = [1, 64, 1_024];
+/// Runs of an engine, at most, until all of its calls are full. Few are not: the engine tries a smaller call now and then, and a busy machine
+/// may keep messages from a call for longer than it waits.
+const RUNS_MAX: usize = 5;
 /// Instances that may be made ahead, where any are: when counting begins and ends, as many less may be there.
 const POND: usize = 2;
 /// In flight at once, at most.
@@ -85,24 +88,36 @@ fn of_raw_loop(guest: Guest, batch: usize) -> usize {
 
 /// Of an engine whose calls are all full, and make their own instances.
 fn of_engine(guest: Guest, batch: usize, feed: Feed) -> usize {
-    let (all, calls) = all_of_engine(guest, batch, feed, 0);
-    a_call(all, calls, STRAY_MAX, guest.name())
+    let all = all_of_engine(guest, batch, feed, 0);
+    a_call(all, CALLS_ENGINE, STRAY_MAX, guest.name())
 }
 
 /// The same with instances from the pond, of which some that were made ahead are for calls that are not counted.
 fn of_engine_with_pond(guest: Guest, batch: usize) -> usize {
-    let (all, calls) = all_of_engine(guest, batch, Feed::Single, POND);
-    let a_call = (all + calls / 2) / calls;
-    let beside = all.abs_diff(a_call * calls);
+    let all = all_of_engine(guest, batch, Feed::Single, POND);
+    let a_call = (all + CALLS_ENGINE / 2) / CALLS_ENGINE;
+    let beside = all.abs_diff(a_call * CALLS_ENGINE);
     assert!(
         beside <= POND * a_call + STRAY_MAX,
-        "from the pond: {all} allocations of {calls} calls"
+        "from the pond: {all} allocations of {CALLS_ENGINE} calls"
     );
     a_call
 }
 
-/// Allocations of an engine with so many instances made ahead, and of how many calls they are: as many as asked for or some more.
-fn all_of_engine(guest: Guest, batch: usize, feed: Feed, ready: usize) -> (usize, usize) {
+/// Allocations of an engine with so many instances made ahead, whose calls are all full.
+fn all_of_engine(guest: Guest, batch: usize, feed: Feed, ready: usize) -> usize {
+    for _ in 0..RUNS_MAX {
+        let (all, calls) = run_of_engine(guest, batch, feed, ready);
+        if calls == CALLS_ENGINE {
+            return all;
+        }
+    }
+    let name = guest.name();
+    panic!("{name}: not all calls have {batch} messages, in {RUNS_MAX} runs");
+}
+
+/// Allocations of one run, and of how many calls they are.
+fn run_of_engine(guest: Guest, batch: usize, feed: Feed, ready: usize) -> (usize, usize) {
     let limits = HandlerLimits {
         batch_messages_max: batch,
         linger: LINGER,
@@ -153,12 +168,7 @@ fn all_of_engine(guest: Guest, batch: usize, feed: Feed, ready: usize) -> (usize
     let handler = &engine.stats().handlers[0];
     assert_eq!(handler.acked, ((WARM + CALLS_ENGINE) * batch) as u64);
     assert_eq!((&*handler.faults, handler.overran), (&[][..], 0));
-    // Most are full: now and then a smaller one is tried, for what it costs, or its time to wait is over on a busy machine.
     let calls = (handler.calls - warm) as usize;
-    assert!(
-        (CALLS_ENGINE..=CALLS_ENGINE * 2).contains(&calls),
-        "{calls} calls"
-    );
     (all, calls)
 }
 
