@@ -2,9 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use millpond::{
-    FaultKind, HandlerConfig, HandlerLimits, NatsSource, ShedReason, StreamSource,
-};
+use millpond::{FaultKind, HandlerConfig, HandlerLimits, NatsSource, ShedReason, StreamSource};
 use millpond_tests::nats::{Client, Post, header};
 use serde_json::json;
 
@@ -66,15 +64,64 @@ fn what_is_above_the_room_of_a_handler_that_takes_packs_is_shed_and_counted() {
     ));
     let client = Client::connect(&server.url());
     // Each fails, and keeps its room until it is called again.
-    client.publish((0..4).map(|_| Post::new("probe", "trap")));
-    until("all have come", || engine.stats().received() == 4);
-    assert_eq!(engine.stats().handlers[0].shed, []);
-    client.publish((0..6).map(|_| Post::new("probe", "trap")));
+    client.publish((0..10).map(|_| Post::new("probe", "trap")));
     until("all have come", || engine.stats().received() == 10);
     let stats = engine.stats();
     assert_eq!(stats.in_flight, 4);
     assert_eq!(stats.handlers[0].shed, [(ShedReason::Full, 6)]);
     engine.stop();
+}
+
+#[test]
+fn small_messages_behind_one_that_finds_no_room_are_not_shed_with_it() {
+    let server = plain();
+    let handler = limited("batch-probe", |l| {
+        l.in_flight_bytes_max = 10_000;
+        l.deliveries_max = 2;
+        l.retry_delay_first = LONG;
+        l.retry_delay_max = LONG;
+    });
+    let engine = start(at(
+        &server.url(),
+        [on_core(handler.subject("probe"), Some("q"))],
+    ));
+    let client = Client::connect(&server.url());
+    let large = format!("trap;{}", " ".repeat(9_000));
+    client
+        .publish([&large, &large, "trap", "trap"].map(|text| Post::new("probe", text.to_owned())));
+    until("all have come", || engine.stats().received() == 4);
+    let stats = engine.stats();
+    assert_eq!(stats.in_flight, 3);
+    assert_eq!(stats.handlers[0].shed, [(ShedReason::Full, 1)]);
+    engine.stop();
+}
+
+#[test]
+fn messages_for_two_handlers_in_turn_come_to_their_own_and_a_drain_sends_all_answers() {
+    let server = plain();
+    let handlers = [0, 1].map(|n| {
+        let handler = HandlerConfig::file(format!("echo-{n}"), guest("batch-echo"));
+        let handler = handler.subject(format!("in.{n}")).grants(Grants::all());
+        on_core(handler, Some("q"))
+    });
+    let engine = start(at(&server.url(), handlers));
+    let client = Client::connect(&server.url());
+    let mut out = client.subscribe("echo.out");
+    client.publish((0..MESSAGES).map(|n| Post::new(&format!("in.{}", n % 2), n.to_string())));
+    until("all have come", || {
+        engine.stats().received() == MESSAGES as u64
+    });
+    engine.drain(LONG).unwrap();
+    let stats = engine.stats();
+    assert_eq!([0, 1].map(|n| stats.handlers[n].acked), [1_000; 2]);
+    let texts = out.collect(MESSAGES);
+    let mut sent: Vec<usize> = texts
+        .iter()
+        .map(|m| String::from_utf8_lossy(&m.payload).parse().unwrap())
+        .collect();
+    sent.sort_unstable();
+    assert!(sent.into_iter().eq(0..MESSAGES));
+    assert!(out.rest().is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::limits::{EngineLimits, HandlerLimits};
+use crate::limits::{EngineLimits, HandlerLimits, USED_BYTES_MAX, USED_MESSAGES_MAX};
 use crate::message::{HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX};
 use crate::subject::SUBJECT_BYTES_MAX;
 
@@ -69,7 +69,7 @@ impl MemorySum {
         let ready =
             sum(&|h| h.limits.ready_instances_max as u64).min(limits.ready_instances_max as u64);
         let shards_n = shards as u64;
-        let slots = product(&[shards_n, 1 + suspended + ready + 1])
+        let slots = product(&[shards_n, 1 + suspended + ready + USED_MESSAGES_MAX as u64])
             .min(u64::from(limits.instances(shards)));
         let kept = product(&[max(&|h| h.memories), limits.memory_resident_bytes as u64])
             .saturating_add(limits.table_resident_bytes as u64);
@@ -79,6 +79,10 @@ impl MemorySum {
             (
                 "calls: memory of instances being called",
                 product(&[calls, max(&|h| h.limits.memory_bytes_max as u64)]),
+            ),
+            (
+                "used: memory of instances that wait to be dropped",
+                product(&[shards_n, USED_BYTES_MAX as u64]),
             ),
             (
                 "ready: images of ready instances",
@@ -184,13 +188,14 @@ mod tests {
                 .1
         };
         assert_eq!(term("calls"), 2 * (1 + 16) * (64 << 20));
-        assert_eq!(term("stacks"), 2 * (1 + 16 + 4 + 1) * (3 << 19));
+        assert_eq!(term("stacks"), 2 * (1 + 16 + 4 + 8) * (3 << 19));
+        assert_eq!(term("used"), 2 * (16 << 20));
         assert_eq!(term("ready"), 2 * 4 * (1 << 20));
         assert_eq!(term("messages"), 2 * 2 * (8 << 20));
         assert_eq!(term("connections"), 2 * 1_000);
         assert_eq!(
             term("slots"),
-            2 * (1 + 16 + 4 + 1) * ((1 << 20) + (64 << 10))
+            2 * (1 + 16 + 4 + 8) * ((1 << 20) + (64 << 10))
         );
         assert_eq!(sum.total(), sum.terms.iter().map(|t| t.1).sum::<u64>());
         assert!(

@@ -72,6 +72,8 @@ pub(crate) struct Outbox {
     bound: OutboxBound,
     frames: BytesMut,
     sends: Vec<Layout>,
+    /// Whether all of them are known to have one subject.
+    one_subject: bool,
     /// Whose sends they are, where the guest says so: then all of them, in order. Empty where it doesn't.
     runs: Vec<Run>,
     marks: Vec<Option<Mark>>,
@@ -86,6 +88,7 @@ impl Outbox {
             bound,
             frames: BytesMut::new(),
             sends: Vec::new(),
+            one_subject: false,
             runs: Vec::new(),
             marks: Vec::new(),
             update: None,
@@ -97,6 +100,7 @@ impl Outbox {
     pub(crate) fn open(&mut self, bound: OutboxBound) {
         debug_assert!(self.sends.is_empty() && self.runs.is_empty() && self.update.is_none());
         self.bound = bound;
+        self.one_subject = false;
         self.overflowed = false;
         self.marks.clear();
     }
@@ -165,6 +169,11 @@ impl Outbox {
             Some(run) if run.input == input => run.until = until,
             _ => self.runs.push(Run { input, until }),
         }
+    }
+
+    /// Notes that all sends held by [`Outbox::hold_for`] have one subject.
+    pub(crate) fn set_one_subject(&mut self) {
+        self.one_subject = true;
     }
 
     /// The bytes of the sends held by [`Outbox::hold_for`].
@@ -242,6 +251,7 @@ impl Outbox {
         };
         Released {
             frames,
+            one_subject: self.one_subject,
             layouts: self.sends.drain(..),
         }
     }
@@ -260,6 +270,7 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Released<'a> {
     frames: Bytes,
+    one_subject: bool,
     layouts: std::vec::Drain<'a, Layout>,
 }
 
@@ -274,6 +285,9 @@ impl Released<'_> {
     /// How many from the next one on have its subject.
     pub(crate) fn same(&self) -> usize {
         let layouts = self.layouts.as_slice();
+        if self.one_subject {
+            return layouts.len();
+        }
         let first = self.subject();
         let same = |layout: &&Layout| Some(layout.subject.of(&self.frames)) == first;
         layouts.iter().take_while(same).count()

@@ -97,6 +97,13 @@ impl Pack {
         }
     }
 
+    /// Bytes of the buffer that it keeps, as far as they are its pack's or others' messages.
+    #[cfg(test)]
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        let frame = self.frame.clone();
+        frame.try_into_mut().map_or(0, |frame| frame.capacity())
+    }
+
     /// Messages in it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -109,15 +116,14 @@ impl Pack {
         self.range.is_empty()
     }
 
-    /// The subject of its messages; empty if there are none.
+    /// The subject of its messages, or of the first where a server brought them; empty if there are none, or where it is no text.
     #[must_use]
     pub fn subject(&self) -> &str {
         let bytes = self.rows().first().map(|row| {
             let (start, len) = (row[0] as usize, row[1] as usize);
             &self.frame[start..start + len]
         });
-        let text = std::str::from_utf8(bytes.unwrap_or_default());
-        text.expect("a pack's subject was text when it was made")
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
     /// The bytes that limits count: of each message its subject, reply subject, headers and payload.

@@ -106,6 +106,13 @@ pub(crate) struct Meter {
     pub(crate) denied: bool,
 }
 
+impl Meter {
+    /// Bytes of the instance's memories.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl ResourceLimiter for Meter {
     fn memory_growing(
         &mut self,

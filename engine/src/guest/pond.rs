@@ -14,17 +14,11 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use super::handles::HANDLES_MAX;
 use super::host::Host;
 use super::{Kind, fault};
-use crate::limits::HOST_CALL_BYTES_MAX;
+use crate::limits::{HOST_CALL_BYTES_MAX, USED_BYTES_MAX, USED_MESSAGES_MAX};
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
 use crate::outcome::{Fault, FaultKind};
 use crate::slice::Way;
-
-/// Messages whose used instances wait to be dropped together, while calls follow one another. Default 8: with calls of one message, what drops
-/// instances is in the caches then, and so is what makes the next ones; of 16 no more was gained. Calls of several gain nothing, and those
-/// of many would lose, since the memory of several instances is not in the caches (by experiment: a quarter with 1,024). Each holds its
-/// slot, which is freed at once if none is free.
-const USED_MESSAGES_MAX: usize = 8;
 
 /// An instance with the store it lives in: one that has never been called, unless it waits to be dropped.
 pub(crate) struct Ready {
@@ -60,6 +54,8 @@ pub(crate) struct Pond {
     used: Vec<Ready>,
     /// Messages that the used ones were called with.
     used_messages: usize,
+    /// Their memory.
+    used_bytes: usize,
     /// Handlers whose stock may be short, each once, looked at in idle turns.
     short: Vec<HandlerId>,
     is_short: Vec<bool>,
@@ -84,6 +80,7 @@ impl Pond {
             live: 0,
             used: Vec::new(),
             used_messages: 0,
+            used_bytes: 0,
             short: (0..handlers as u32).rev().map(HandlerId).collect(),
             is_short: vec![true; handlers],
             metrics,
@@ -116,6 +113,7 @@ impl Pond {
     /// Keeps an instance that was called with so many messages until the turn's settlements are out, and for some calls more.
     pub(crate) fn put_used(&mut self, used: Ready, messages: usize) {
         self.used_messages += messages;
+        self.used_bytes += used.store.data().meter.bytes();
         self.metrics
             .resources_left
             .add(used.store.data().resources());
@@ -124,12 +122,12 @@ impl Pond {
 
     /// Whether used instances have waited for enough messages.
     pub(crate) fn is_to_drop(&self) -> bool {
-        self.used_messages >= USED_MESSAGES_MAX
+        self.used_messages >= USED_MESSAGES_MAX || self.used_bytes > USED_BYTES_MAX
     }
 
     /// Drops used instances: their memory is reset.
     pub(crate) fn drop_used(&mut self) {
-        self.used_messages = 0;
+        (self.used_messages, self.used_bytes) = (0, 0);
         self.live -= self.used.len();
         self.used.clear();
     }

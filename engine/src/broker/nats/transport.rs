@@ -146,6 +146,7 @@ impl NatsTransport {
         setup: NatsSetup,
         now: Instant,
     ) -> Self {
+        let packing = Packing::new(setup.takes.len());
         let confirms = Confirms::new(format!("{}c.", setup.inbox), setup.confirm_wait_max);
         let (mut takes, senders) = (Takes::default(), Senders::new(setup.takes.len()));
         takes.add(to_confirms(&confirms));
@@ -170,7 +171,7 @@ impl NatsTransport {
                 unacked: Unacked::default(),
                 owed: VecDeque::new(),
                 on_arrival: Vec::new(),
-                packing: Packing::default(),
+                packing,
                 reports: VecDeque::new(),
                 status: setup.status,
                 wishes: setup.wishes,
@@ -624,12 +625,22 @@ impl Transport for NatsTransport {
     fn receive_packs(&mut self, now: Instant, max: usize, mut take: impl FnMut(HandlerId, Pack)) {
         self.process.receive_packs(now, max, &mut take);
         while let Some((id, mut pack)) = self.desk.packing.next() {
-            let admitted = self.process.admit_pack(id, &mut pack, now);
-            if !admitted.is_empty() {
-                take(id, admitted);
+            let (all, mut shed) = (pack.len(), 0);
+            while !pack.is_empty() {
+                let mut admitted = self.process.admit_pack(id, &mut pack, now);
+                if admitted.is_empty() {
+                    // Behind one that is too large there may be smaller ones.
+                    pack.split_to(1);
+                    shed += 1;
+                } else {
+                    if admitted.len() < all {
+                        admitted.detach();
+                    }
+                    take(id, admitted);
+                }
             }
-            if !pack.is_empty() {
-                self.desk.shed_many(id, ShedReason::Full, pack.len());
+            if shed > 0 {
+                self.desk.shed_many(id, ShedReason::Full, shed);
             }
         }
     }

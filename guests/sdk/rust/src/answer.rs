@@ -214,11 +214,13 @@ impl Send<'_> {
     /// Adds a header.
     ///
     /// # Panics
-    /// With a line break in it: what lies behind that would be read as another header. The rest of a name is the host's to check.
+    /// With a line break in it, or a colon in its name: what lies behind would be read as another header, or as the value. The rest of a
+    /// name is the host's to check.
     #[inline]
     pub fn header(self, name: &str, value: &str) -> Self {
         let breaks = |text: &str| text.bytes().any(|byte| matches!(byte, b'\r' | b'\n'));
         assert!(!breaks(name) && !breaks(value), "a header is one line");
+        assert!(!name.contains(':'), "a header's name has no colon");
         for part in [name, ": ", value, "\r\n"] {
             self.answer.arena.extend_from_slice(part.as_bytes());
         }
@@ -354,11 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_header_can_not_forge_another() {
+    fn a_header_can_not_forge_another_or_its_value() {
         for (name, value) in [
             ("k", "v\r\nforged: x"),
             ("k", "v\n"),
             ("k: v\r\nforged", "x"),
+            ("k:forged", "x"),
         ] {
             let forged = std::panic::catch_unwind(|| {
                 answered(|m, answer| answer.send(&m[0], "to").header(name, value).payload(b""))

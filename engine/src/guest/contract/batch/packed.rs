@@ -125,6 +125,7 @@ pub(crate) fn read(
         rights,
         subject: b"",
         headers: b"",
+        subjects: 0,
         message: 0,
         base: rows.first().map_or(0, |row| row[1] as usize),
         end: 0,
@@ -159,6 +160,8 @@ struct Reader<'a, R> {
     /// The latest subject and headers that were found good: most sends of a call have the same.
     subject: &'a [u8],
     headers: &'a [u8],
+    /// How many times a subject came that was not the one before.
+    subjects: usize,
     /// The latest send's message.
     message: u32,
     /// Where the first send begins, and where the latest ends.
@@ -174,6 +177,9 @@ impl<'a, R: Rights> Reader<'a, R> {
                 let start = row[1] - self.base as u32;
                 outbox.hold_for(row[0], start, [row[2], row[3], row[4], row[5]]);
             }
+        }
+        if self.subjects == 1 {
+            outbox.set_one_subject();
         }
         // Each lies behind the one before, all within the arena: so their bytes are within the outbox's bound, as the arena is.
         outbox.put_frames(&self.arena[self.base.min(self.end)..self.end]);
@@ -230,13 +236,14 @@ impl<'a, R: Rights> Reader<'a, R> {
     }
 
     fn check(
-        &self,
+        &mut self,
         message: usize,
         subject: &[u8],
         reply_to: &[u8],
         headers: &[u8],
     ) -> Result<(), Fault> {
         if subject != self.subject || subject.is_empty() {
+            self.subjects += 1;
             let allowed = self.rights.send(message, text(subject)?);
             allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
         }
@@ -244,7 +251,7 @@ impl<'a, R: Rights> Reader<'a, R> {
             let allowed = self.rights.reply_to(message, text(reply_to)?);
             allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
         }
-        if headers == self.headers {
+        if headers.is_empty() || headers == self.headers {
             return Ok(());
         }
         match fault_of_headers(headers) {
@@ -287,6 +294,31 @@ mod tests {
 
         fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
             self.send(message, subject)
+        }
+    }
+
+    #[test]
+    fn sends_with_one_subject_are_known_to_have_one_and_others_not() {
+        for (arena, lens, same) in [
+            (&b"aaaa"[..], [1, 1, 1, 1], 4),
+            (b"aabb", [1, 1, 1, 1], 2),
+            (b"aaab", [1, 1, 1, 1], 3),
+            (b"aaa", [1, 2, 0, 0], 1),
+        ] {
+            let mut outbox = Outbox::new(BOUND);
+            outbox.open(BOUND);
+            let mut index = vec![0];
+            let mut start = 0;
+            for len in lens.into_iter().filter(|len| *len > 0) {
+                index.extend([0, start, len, 0, 0, 0]);
+                start += len;
+            }
+            let arena_and_index = Answer {
+                arena,
+                index: &index,
+            };
+            read(arena_and_index, 1, &Open, &mut outbox).unwrap();
+            assert_eq!(outbox.release().same(), same);
         }
     }
 
