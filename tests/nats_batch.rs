@@ -2,7 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use millpond::{FaultKind, HandlerConfig, HandlerLimits, NatsSource, ShedReason, StreamSource};
+use millpond::{
+    FaultKind, Grants, HandlerConfig, HandlerLimits, NatsSource, ShedReason, StreamSource,
+};
 use millpond_tests::nats::{Client, Post, header};
 use serde_json::json;
 
@@ -100,7 +102,7 @@ fn small_messages_behind_one_that_finds_no_room_are_not_shed_with_it() {
 fn messages_for_two_handlers_in_turn_come_to_their_own_and_a_drain_sends_all_answers() {
     let server = plain();
     let handlers = [0, 1].map(|n| {
-        let handler = HandlerConfig::file(format!("echo-{n}"), guest("batch-echo"));
+        let handler = HandlerConfig::file(format!("echo-{n}"), millpond_tests::guest("batch-echo"));
         let handler = handler.subject(format!("in.{n}")).grants(Grants::all());
         on_core(handler, Some("q"))
     });
