@@ -23,13 +23,10 @@ const COLUMNS: [Column; 4] = [
     ),
 ];
 
-/// The engine in process, fed with the messages that packs of a column on NATS are made of.
-const IN_MESSAGES: &str = "batch-echo, in messages, 256 a call: engine";
-
 /// A layer's name, and whether it is a part or the sum of all parts above.
 type Layer = (&'static str, bool);
 
-const LAYERS: [Layer; 15] = [
+const LAYERS: [Layer; 14] = [
     ("a store", false),
     ("an instance", false),
     ("the call: lowering, the guest, lifting", false),
@@ -38,9 +35,8 @@ const LAYERS: [Layer; 15] = [
     ("raw Wasmtime loop", true),
     ("the engine beside it", false),
     ("engine in process", true),
-    ("messages in place of a pack: laying out", false),
-    ("the same: taking in and settling each", false),
     ("the parser", false),
+    ("laying a pack out", false),
     ("the writer", false),
     ("the kernel: sockets, wake-ups, reset", false),
     ("what none of these explains", false),
@@ -82,10 +78,8 @@ fn layers(rows: Rows<'_>, (_, case, on_nats): Column) -> [Option<f64>; LAYERS.le
     let left = |all: Option<f64>, part: Option<f64>| Some(all? - part?);
     let total = if on_nats.is_some() { cpu } else { engine };
     let step = |name: &str| on_nats.and_then(|_| rows.median(LAYER, name));
-    let steps = ["lay out", "parse", "write"].map(step);
-    let in_messages = on_nats.and_then(|_| rows.median(GROUP, IN_MESSAGES));
-    let each = left(left(in_messages, engine), steps[0]);
-    let known = [engine, steps[0], each, steps[1], steps[2], kernel];
+    let steps = ["parse", "lay out", "write"].map(step);
+    let known = [engine, steps[0], steps[1], steps[2], kernel];
     [
         pieces[0],
         pieces[1],
@@ -96,7 +90,6 @@ fn layers(rows: Rows<'_>, (_, case, on_nats): Column) -> [Option<f64>; LAYERS.le
         left(engine, raw),
         engine,
         steps[0],
-        each,
         steps[1],
         steps[2],
         kernel,
@@ -131,8 +124,7 @@ mod tests {
             rows.push(row(GROUP, format!("{case}: engine"), value(18)));
             if let Some(side) = on_nats {
                 rows.push(row("nats echo", format!("{side}: CPU"), value(90)));
-                rows.push(row(GROUP, IN_MESSAGES.into(), value(40)));
-                for (part, name) in ["lay out", "parse", "write"].into_iter().enumerate() {
+                for (part, name) in ["parse", "lay out", "write"].into_iter().enumerate() {
                     rows.push(row(LAYER, name.into(), value(2 + part)));
                 }
                 let kernel = format!("{side}: CPU in the kernel");
