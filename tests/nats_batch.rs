@@ -38,7 +38,7 @@ fn what_comes_together_is_handled_as_if_each_had_come_alone() {
     let mut out = client.subscribe("out");
     client.publish((0..300).map(|n| match n {
         POISON => Post::new("probe.poison", "send out never;trap"),
-        n => Post::new(&format!("probe.{}", n % 7), format!("send out {n}")),
+        n => Post::new(format!("probe.{}", n % 7), format!("send out {n}")),
     }));
     until("all is settled", || engine.stats().settled() == 300);
     let stats = settled(&engine);
@@ -109,7 +109,7 @@ fn messages_for_two_handlers_in_turn_come_to_their_own_and_a_drain_sends_all_ans
     let engine = start(at(&server.url(), handlers));
     let client = Client::connect(&server.url());
     let mut out = client.subscribe("echo.out");
-    client.publish((0..MESSAGES).map(|n| Post::new(&format!("in.{}", n % 2), n.to_string())));
+    client.publish((0..MESSAGES).map(|n| Post::new(format!("in.{}", n % 2), n.to_string())));
     until("all have come", || {
         engine.stats().received() == MESSAGES as u64
     });

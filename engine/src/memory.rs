@@ -68,6 +68,10 @@ impl MemorySum {
             sum(&|h| h.limits.suspended_calls_max as u64).min(limits.suspended_calls_max as u64);
         let ready =
             sum(&|h| h.limits.ready_instances_max as u64).min(limits.ready_instances_max as u64);
+        let in_flight_bytes =
+            sum(&|h| h.limits.in_flight_bytes_max).min(limits.in_flight_bytes_max);
+        let in_flight_messages = sum(&|h| h.limits.in_flight_messages_max.into())
+            .min(limits.in_flight_messages_max.into());
         let shards_n = shards as u64;
         let slots = product(&[shards_n, 1 + suspended + ready + USED_MESSAGES_MAX as u64])
             .min(u64::from(limits.instances(shards)));
@@ -93,21 +97,10 @@ impl MemorySum {
                 "stacks of fibers",
                 product(&[slots, limits.fiber_stack_bytes() as u64]),
             ),
-            (
-                "messages in flight",
-                product(&[
-                    shards_n,
-                    sum(&|h| h.limits.in_flight_bytes_max).min(limits.in_flight_bytes_max),
-                ]),
-            ),
+            ("messages in flight", product(&[shards_n, in_flight_bytes])),
             (
                 "records of messages in flight",
-                product(&[
-                    shards_n,
-                    sum(&|h| u64::from(h.limits.in_flight_messages_max))
-                        .min(u64::from(limits.in_flight_messages_max)),
-                    RECORD_BYTES,
-                ]),
+                product(&[shards_n, in_flight_messages, RECORD_BYTES]),
             ),
             (
                 "outboxes of calls",

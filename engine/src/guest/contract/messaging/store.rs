@@ -28,12 +28,12 @@ const _: () = assert!(<WitMessage<'_> as ComponentType>::SIZE32 == MESSAGE);
 const _: () = assert!(<&[(&str, &str)] as ComponentType>::SIZE32 == LIST);
 const _: () = assert!(<(&str, &str) as ComponentType>::SIZE32 == PAIR);
 
-// SAFETY: `typecheck` is derived, so that what is written is this record and nothing else. Everything is written into slices of the guest's
-// memory, whose bounds are checked, at places that its own allocator gave.
 #[allow(
     unsafe_code,
     reason = "the trait is, since Wasmtime relies on what is written; it saves a seventh of a message's whole cost"
 )]
+// SAFETY: `typecheck` is derived, so that what is written is this record and nothing else. Everything is written into slices of the guest's
+// memory, whose bounds are checked, at places that its own allocator gave.
 unsafe impl Lower for WitMessage<'_> {
     fn linear_lower_to_flat<T>(
         &self,
