@@ -197,7 +197,7 @@ impl HandlerConfig {
 
     /// Lets its messages be shed, and counted, when more come than can be handled: those that have waited too long to be handled
     /// within `latency_budget`, as learned costs tell, once the oldest that waits has been that late for a whole budget. A
-    /// shorter burst is handled late, not shed. Never, unless this is said.
+    /// shorter burst is handled late, not shed. Never, unless this is said or they come from the core of NATS.
     #[must_use]
     pub fn droppable(mut self) -> Self {
         self.droppable = true;

@@ -86,7 +86,7 @@ fn configure(
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
     if configuration.channels.is_empty() && handler.subjects.is_empty() && !handler.takes_stream() {
         return Err(failed(
-            "named no channels, as only those of contract 1 can, and its handler has no subjects: it would get no messages, so give it some"
+            "named no channels, as only that of contract 1 can, and its handler has no subjects: it would get no messages, so give it some"
                 .into(),
         ));
     }

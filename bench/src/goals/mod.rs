@@ -57,6 +57,7 @@ fn part_of(group: &'static str) -> &'static str {
         "system calls" => "system-calls",
         "taken to settled" => "taken",
         "nats latency" => "latency",
+        "scaling published" => "scaling",
         same => same,
     }
 }

@@ -16,7 +16,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     Some(match error.downcast_ref::<StartError>()? {
         StartError::Component { cause, .. } => component_remedy(cause)?,
         StartError::Configure { .. } => {
-            "name its subjects with --subject or `subjects`, or mend the component's `configure`: what it prints is in the log, and --deadline is how long it may take"
+            "name its subjects with --subject or `subjects`; or, where it has a `configure`, mend that: what it prints is in the log, and --deadline is how long it may take"
         }
         StartError::Memory { .. } => {
             "lower --shards or --memory-max; --memory-total is what the whole may need"

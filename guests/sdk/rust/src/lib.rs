@@ -57,7 +57,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
 
-/// What the compiler copies memory with: of the target's C library nothing else is linked. The other target has it built in.
+// What the compiler copies memory with: of the target's C library nothing else is linked. The other target has it built in.
 #[cfg(all(target_arch = "wasm32", target_env = "p2", feature = "no-std"))]
 #[link(name = "c")]
 extern "C" {}
