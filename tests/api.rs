@@ -407,5 +407,10 @@ fn the_time_to_a_settlement_is_that_of_one_call_in_sixteen_and_longer_than_the_c
     let (call, settle) = (stats.call_time, stats.settle_time);
     // A call that overran its slice waited, and is not among them.
     assert!((1..=calls / 16).contains(&settle.count()), "{settle:?}");
+    // Each holds the whole of its call.
+    assert!(
+        settle.quantile(0.0) >= call.quantile(0.0),
+        "{settle:?} {call:?}"
+    );
     assert!(settle.max() > call.quantile(0.0), "{settle:?} {call:?}");
 }
