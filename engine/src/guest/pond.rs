@@ -122,7 +122,7 @@ impl Pond {
 
     /// Whether used instances have waited for enough messages.
     pub(crate) fn is_to_drop(&self) -> bool {
-        self.used_messages >= USED_MESSAGES_MAX || self.used_bytes > USED_BYTES_MAX
+        is_enough(self.used_messages, self.used_bytes)
     }
 
     /// Drops used instances: their memory is reset.
@@ -248,5 +248,22 @@ fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Re
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => wasmtime::bail!("its start function waits, which it may not"),
+    }
+}
+
+/// Whether used instances of calls with so many messages, with so much memory, are to be dropped.
+fn is_enough(messages: usize, bytes: usize) -> bool {
+    messages >= USED_MESSAGES_MAX || bytes > USED_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_instances_wait_for_each_other_up_to_the_limits_and_no_further() {
+        assert!(!is_enough(USED_MESSAGES_MAX - 1, USED_BYTES_MAX));
+        assert!(is_enough(USED_MESSAGES_MAX, 0));
+        assert!(is_enough(1, USED_BYTES_MAX + 1));
     }
 }
