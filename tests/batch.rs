@@ -418,8 +418,11 @@ fn sends_at_the_outbox_s_bounds_and_one_over() {
         bounded(&format!("send a {}", "x".repeat(40))),
         Some(FaultKind::Outbox)
     );
-    assert_eq!(bounded("arena 40 0 0 39 1 0 0 0"), None);
-    assert_eq!(bounded("arena 41 0 0 0 1 0 0 0"), Some(FaultKind::Outbox));
+    assert_eq!(bounded("arena 40 0 0 0 30 0 0 10"), None);
+    let over = bounded("arena 41 0 0 0 30 0 0 11");
+    assert_eq!(over, Some(FaultKind::Outbox));
+    // What is not sent does not count.
+    assert_eq!(bounded("arena 4000 0 0 3959 40 0 0 0"), None);
 }
 
 #[test]

@@ -19,7 +19,8 @@
 //! * The publisher rests for some microseconds when the engine is full, rather than ask again at once: asking writes the cache
 //!   line that the shard writes too.
 //! * What `echo` sends goes to a subject that nobody listens on. The raw loop copies subject and payload into one buffer that it
-//!   uses again; the engine makes messages of them, looks their route up and counts them.
+//!   uses again, and of contract 3 adds up how long each send's parts are; the engine checks them, keeps what they are and where they lie,
+//!   looks their route up and counts them.
 //! * A round of the engine ends when its last message is settled; the last of its thousands of instances is dropped after that.
 
 pub mod clock;

@@ -120,11 +120,6 @@ impl Shares {
         self.unsent.first().map(|(_, why)| why)
     }
 
-    /// The room of the runs, to be used again.
-    pub(crate) fn into_runs(self) -> Vec<Run> {
-        self.runs
-    }
-
     fn place(&self, send: u32) -> usize {
         let place = self.runs.partition_point(|run| run.until <= send);
         assert!(place < self.runs.len(), "each send is for an input");

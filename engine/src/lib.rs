@@ -33,6 +33,7 @@ mod company;
 mod config;
 mod configure;
 mod confirm;
+mod copy;
 mod cost;
 mod dispatch;
 mod engine;

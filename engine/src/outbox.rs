@@ -7,7 +7,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::message::{Format, Layout, Message, MessageError, PAYLOAD_BYTES_MAX, Span, put_header};
+use crate::copy::{append, extend};
+use crate::message::{Format, Layout, Message, MessageError, PAYLOAD_BYTES_MAX, put_header};
 use crate::subject::check_subject;
 
 /// How much one call may hold.
@@ -41,6 +42,30 @@ pub(crate) enum Mark {
     Terminated,
 }
 
+/// A send: the input that it is for, its start in the outbox's bytes, and how long its subject, reply subject, headers and payload are,
+/// which lie one behind the other. As contract 3 has it.
+pub(crate) type Row = [u32; 6];
+
+/// How many bytes the sends of a call may lie in for each of their own, to be copied in one piece with what lies in front of them and between.
+/// Default 2: a copy of twice as much costs less than one a send.
+const GAPS_MAX: usize = 2;
+
+/// Its bytes.
+#[inline]
+pub(crate) fn size(&[_, _, subject, reply_to, headers, payload]: &Row) -> usize {
+    subject as usize + reply_to as usize + headers as usize + payload as usize
+}
+
+/// Where it ends.
+fn end(row: &Row) -> usize {
+    row[1] as usize + size(row)
+}
+
+/// Its subject, in these bytes.
+fn subject<'a>(bytes: &'a [u8], row: &Row) -> &'a [u8] {
+    &bytes[row[1] as usize..][..row[2] as usize]
+}
+
 /// Sends of one input among those of its call: it names those that the one before doesn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -71,11 +96,13 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Outbox {
     bound: OutboxBound,
     frames: BytesMut,
-    sends: Vec<Layout>,
+    sends: Vec<Row>,
+    /// What their payloads are, up to the last one that is not raw.
+    formats: Vec<Format>,
     /// Whether all of them are known to have one subject.
     one_subject: bool,
-    /// Whose sends they are, where the guest says so: then all of them, in order. Empty where it doesn't.
-    runs: Vec<Run>,
+    /// Whether the guest says whose sends they are: then they are in the order of their inputs.
+    attributed: bool,
     marks: Vec<Option<Mark>>,
     update: Option<GuestConfiguration>,
     overflowed: bool,
@@ -88,8 +115,9 @@ impl Outbox {
             bound,
             frames: BytesMut::new(),
             sends: Vec::new(),
+            formats: Vec::new(),
             one_subject: false,
-            runs: Vec::new(),
+            attributed: false,
             marks: Vec::new(),
             update: None,
             overflowed: false,
@@ -98,9 +126,10 @@ impl Outbox {
 
     /// Makes it ready for a call.
     pub(crate) fn open(&mut self, bound: OutboxBound) {
-        debug_assert!(self.sends.is_empty() && self.runs.is_empty() && self.update.is_none());
+        debug_assert!(self.sends.is_empty() && self.update.is_none());
         self.bound = bound;
         self.one_subject = false;
+        self.attributed = false;
         self.overflowed = false;
         self.marks.clear();
     }
@@ -133,7 +162,7 @@ impl Outbox {
     /// What is held, in the order in which the guest made it.
     pub(crate) fn sends(&self) -> impl Iterator<Item = Send<'_>> {
         let frame = &self.frames[..];
-        self.sends.iter().map(move |layout| Send::of(frame, layout))
+        self.sends.iter().map(move |row| Send::of(frame, row))
     }
 
     /// Starts a send to a checked subject. What is not ended with [`Draft::payload`] leaves no trace.
@@ -145,29 +174,46 @@ impl Outbox {
         let start = self.frames.len();
         self.frames.put_slice(subject.as_bytes());
         let end = self.frames.len();
-        let layout = Layout {
-            subject: Span::since(start, end),
-            headers: Span::since(end, end),
-            ..Layout::default()
-        };
         Draft {
             outbox: self,
             start,
+            reply_to: end,
             headers: end,
-            layout,
         }
     }
 
-    /// Holds a send of this input, whose parts, of these lengths, lie from `start` on in the bytes that [`Outbox::put_frames`] gives it
-    /// after the last one. Who calls it keeps the bound, and the order of inputs.
-    #[inline(always)]
-    pub(crate) fn hold_for(&mut self, input: u32, start: u32, lens: [u32; 4]) {
-        debug_assert!(self.frames.is_empty(), "it holds sends of one kind");
-        self.sends.push(Layout::adjoining(start, lens));
-        let until = self.sends.len() as u32;
-        match self.runs.last_mut() {
-            Some(run) if run.input == input => run.until = until,
-            _ => self.runs.push(Run { input, until }),
+    /// Holds sends, each for the input that it names, in the order of these; what they name of `bytes` is copied. Sends of an input that the
+    /// guest abandoned are left out. Who calls it has checked that each lies behind the one before, within `bytes`, and that they are `held`
+    /// bytes. What is more than it may hold marks it as overflowed.
+    pub(crate) fn hold_for(&mut self, rows: &[Row], bytes: &[u8], held: usize) {
+        debug_assert!(self.sends.is_empty(), "it holds sends of one kind");
+        let Some(end) = rows.last().map(end) else {
+            return;
+        };
+        if rows.len() > self.bound.messages_max || held > self.bound.bytes_max {
+            self.overflowed = true;
+            return;
+        }
+        self.attributed = true;
+        if !self.marks.is_empty() || end > self.bound.bytes_max || end > GAPS_MAX * held {
+            return self.hold_apart(rows, bytes);
+        }
+        append(&mut self.frames, &bytes[..end]);
+        extend(&mut self.sends, rows);
+    }
+
+    /// The same, each copied by itself.
+    #[cold]
+    fn hold_apart(&mut self, rows: &[Row], bytes: &[u8]) {
+        for row in rows {
+            if !matches!(self.mark(row[0] as usize), Some(Mark::Abandoned { .. })) {
+                let start = self.frames.len() as u32;
+                let parts = &bytes[row[1] as usize..end(row)];
+                self.frames.put_slice(parts);
+                let [input, _, subject, reply_to, headers, payload] = *row;
+                let row = [input, start, subject, reply_to, headers, payload];
+                self.sends.push(row);
+            }
         }
     }
 
@@ -176,27 +222,19 @@ impl Outbox {
         self.one_subject = true;
     }
 
-    /// The bytes of the sends held by [`Outbox::hold_for`].
-    pub(crate) fn put_frames(&mut self, bytes: &[u8]) {
-        debug_assert!(self.frames.is_empty(), "they come once a call");
-        self.frames.put_slice(bytes);
-    }
-
     /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
-    #[allow(dead_code, reason = "the simulator looks at none")]
-    pub(crate) fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// Takes out whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
-    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
-        std::mem::take(&mut self.runs)
-    }
-
-    /// Gives the room of these back, to be used again.
-    pub(crate) fn put_runs(&mut self, mut runs: Vec<Run>) {
-        runs.clear();
-        self.runs = runs;
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        if self.attributed {
+            for (place, &[input, ..]) in self.sends.iter().enumerate() {
+                let until = place as u32 + 1;
+                match runs.last_mut() {
+                    Some(run) if run.input == input => run.until = until,
+                    _ => runs.push(Run { input, until }),
+                }
+            }
+        }
+        runs
     }
 
     /// A point to [`Outbox::rewind`] to.
@@ -211,6 +249,7 @@ impl Outbox {
     pub(crate) fn rewind(&mut self, to: Checkpoint) {
         assert!(to.sends <= self.sends.len() && to.bytes <= self.frames.len());
         self.sends.truncate(to.sends);
+        self.formats.truncate(to.sends);
         self.frames.truncate(to.bytes);
     }
 
@@ -243,16 +282,14 @@ impl Outbox {
         self.update.take()
     }
 
-    /// Hands the held sends over, in the order in which the guest made them.
+    /// Hands the held sends over, in the order in which the guest made them. Whose they are is known until it is discarded.
     pub(crate) fn release(&mut self) -> Released<'_> {
-        let frames = match self.sends.is_empty() {
-            true => Bytes::new(),
-            false => self.frames.split().freeze(),
-        };
         Released {
-            frames,
+            frames: &mut self.frames,
+            shared: None,
             one_subject: self.one_subject,
-            layouts: self.sends.drain(..),
+            sends: &self.sends,
+            formats: &self.formats,
         }
     }
 
@@ -260,7 +297,7 @@ impl Outbox {
     pub(crate) fn discard(&mut self) {
         self.frames.clear();
         self.sends.clear();
-        self.runs.clear();
+        self.formats.clear();
         self.marks.clear();
         self.update = None;
     }
@@ -269,39 +306,44 @@ impl Outbox {
 /// Sends that are released, in the order in which the guest made them.
 #[derive(Debug)]
 pub(crate) struct Released<'a> {
-    frames: Bytes,
+    frames: &'a mut BytesMut,
+    /// The same once a message is made of one, which shares them.
+    shared: Option<Bytes>,
     one_subject: bool,
-    layouts: std::vec::Drain<'a, Layout>,
+    sends: &'a [Row],
+    formats: &'a [Format],
 }
 
 #[allow(dead_code, reason = "the simulator sends each")]
 impl Released<'_> {
+    fn frames(&self) -> &[u8] {
+        self.shared.as_deref().unwrap_or(self.frames)
+    }
+
     /// The subject of the next one.
     pub(crate) fn subject(&self) -> Option<&[u8]> {
-        let next = self.layouts.as_slice().first()?;
-        Some(next.subject.of(&self.frames))
+        Some(subject(self.frames(), self.sends.first()?))
     }
 
     /// How many from the next one on have its subject.
     pub(crate) fn same(&self) -> usize {
-        let layouts = self.layouts.as_slice();
         if self.one_subject {
-            return layouts.len();
+            return self.sends.len();
         }
-        let first = self.subject();
-        let same = |layout: &&Layout| Some(layout.subject.of(&self.frames)) == first;
-        layouts.iter().take_while(same).count()
+        let (frames, first) = (self.frames(), self.subject());
+        let same = |row: &&Row| Some(subject(frames, row)) == first;
+        self.sends.iter().take_while(same).count()
     }
 
     /// The next one as it lies there: for who copies it, and then leaves it out.
     pub(crate) fn peek(&self) -> Option<Send<'_>> {
-        let next = self.layouts.as_slice().first()?;
-        Some(Send::of(&self.frames, next))
+        Some(Send::of(self.frames(), self.sends.first()?))
     }
 
     /// Leaves out the next ones, which nobody is to get.
     pub(crate) fn leave_out(&mut self, count: usize) {
-        self.layouts.by_ref().take(count).for_each(drop);
+        self.sends = self.sends.get(count..).unwrap_or_default();
+        self.formats = self.formats.get(count..).unwrap_or_default();
     }
 }
 
@@ -310,8 +352,16 @@ impl Iterator for Released<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Message> {
-        let layout = self.layouts.next()?;
-        Some(Message::from_frame(self.frames.clone(), layout))
+        let &[_, start, subject, reply_to, headers, payload] = self.sends.first()?;
+        let lens = [subject, reply_to, headers, payload];
+        let layout = Layout {
+            format: self.formats.first().copied().unwrap_or_default(),
+            ..Layout::adjoining(start, lens)
+        };
+        self.leave_out(1);
+        let share = || self.frames.split().freeze();
+        let frames = self.shared.get_or_insert_with(share).clone();
+        Some(Message::from_frame(frames, layout))
     }
 }
 
@@ -331,12 +381,16 @@ pub(crate) struct Send<'a> {
 
 impl<'a> Send<'a> {
     /// The one whose parts lie so in these bytes.
-    fn of(frame: &'a [u8], layout: &Layout) -> Self {
+    #[inline]
+    fn of(frame: &'a [u8], &[_, start, subject, reply_to, headers, payload]: &Row) -> Self {
+        let (subject, rest) = frame[start as usize..].split_at(subject as usize);
+        let (reply_to, rest) = rest.split_at(reply_to as usize);
+        let (headers, rest) = rest.split_at(headers as usize);
         Self {
-            subject: layout.subject.of(frame),
-            reply_to: layout.reply_to.of(frame),
-            headers: layout.headers.of(frame),
-            payload: layout.payload.of(frame),
+            subject,
+            reply_to,
+            headers,
+            payload: &rest[..payload as usize],
         }
     }
 }
@@ -357,8 +411,9 @@ impl<'a> From<&'a Message> for Send<'a> {
 pub(crate) struct Draft<'a> {
     outbox: &'a mut Outbox,
     start: usize,
+    /// Where its reply subject begins, and where its headers do.
+    reply_to: usize,
     headers: usize,
-    layout: Layout,
 }
 
 impl Draft<'_> {
@@ -370,7 +425,6 @@ impl Draft<'_> {
         );
         check_subject(subject).map_err(MessageError::from)?;
         self.outbox.frames.put_slice(subject.as_bytes());
-        self.layout.reply_to = Span::since(self.headers, self.outbox.frames.len());
         self.headers = self.outbox.frames.len();
         Ok(())
     }
@@ -401,10 +455,20 @@ impl Draft<'_> {
             return Err(HoldError::Full(bound));
         }
         outbox.frames.put_slice(payload);
-        self.layout.headers = Span::since(self.headers, end);
-        self.layout.payload = Span::since(end, outbox.frames.len());
-        self.layout.format = format;
-        outbox.sends.push(self.layout);
+        if format != Format::Raw {
+            outbox.formats.resize(outbox.sends.len(), Format::Raw);
+            outbox.formats.push(format);
+        }
+        // Whose it is, is not known.
+        let row = [
+            0,
+            self.start,
+            self.reply_to - self.start,
+            self.headers - self.reply_to,
+            end - self.headers,
+            payload.len(),
+        ];
+        outbox.sends.push(row.map(|number| number as u32));
         self.start = outbox.frames.len();
         Ok(())
     }
@@ -438,6 +502,7 @@ mod tests {
             o.release()
                 .map(|m| (m.subject().to_owned(), m.payload().to_vec())),
         );
+        o.discard();
         out
     }
 
@@ -475,8 +540,6 @@ mod tests {
         assert_eq!(sends.next().unwrap().payload(), b"3");
         assert_eq!(sends.next().unwrap().payload(), b"4");
         assert_eq!((sends.subject(), sends.same()), (None, 0));
-        drop(sends);
-        assert_eq!(o.len(), 0);
     }
 
     #[test]

@@ -146,20 +146,18 @@ impl<G: Guest, T: Transport> Shard<G, T> {
     ) {
         self.metrics.handler(id).sent.add(outbox.len() as u64);
         let release = self.releases.next_id();
-        let runs = outbox.take_runs();
-        let mut shares = Shares::new(if joint { Vec::new() } else { runs });
-        let mut pending = Pending::default();
+        let (mut pending, mut refused) = (Pending::default(), Vec::new());
         let tell = |index, sent| match sent {
             Sent::Done => {}
             Sent::Pending => pending.add(index),
-            Sent::Refused(why) => shares.fail(index, Unsent::Refused(why)),
+            Sent::Refused(why) => refused.push((index, why)),
         };
         let sends = outbox.release();
         self.transport.send_all(id, sends, release, at, tell);
         if let Some(update) = outbox.take_update() {
             self.transport.update(id, update);
         }
-        let done = pending.is_empty() && shares.first().is_none();
+        let done = pending.is_empty() && refused.is_empty();
         if done && !outbox.has_marks() {
             for pack in batch.packs.drain(..) {
                 self.handled_pack(id, pack, at);
@@ -171,7 +169,11 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             for (index, message) in messages.drain(..).enumerate() {
                 self.handled(id, message, outbox.mark(index), at);
             }
-            return outbox.put_runs(shares.into_runs());
+            return;
+        }
+        let mut shares = Shares::new(if joint { Vec::new() } else { outbox.runs() });
+        for (index, why) in refused {
+            shares.fail(index, Unsent::Refused(why));
         }
         let inputs = messages.drain(..).enumerate().map(|(index, mut message)| {
             message.detach();

@@ -33,8 +33,8 @@ MUTATIONS = [
         "ack-before-confirmation",
         "inputs are acked while their sends are not confirmed",
         "settle.rs",
-        "let done = pending.is_empty() && shares.first().is_none();",
-        "let done = shares.first().is_none();",
+        "let done = pending.is_empty() && refused.is_empty();",
+        "let done = refused.is_empty();",
     ),
     (
         "refusal-of-another",

@@ -11,6 +11,8 @@
     reason = "the files are parts of a larger crate"
 )]
 
+#[path = "../../../engine/src/copy.rs"]
+mod copy;
 #[path = "../../../engine/src/line.rs"]
 mod line;
 #[path = "../../../engine/src/message.rs"]

@@ -90,7 +90,7 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
 
 /// What is released, and for which message: what was said, no more and no less, and so no byte from outside the arena.
 fn released(outbox: &mut Outbox, said: &Said<'_>) -> Vec<(u32, Message)> {
-    let (runs, mut sent) = (outbox.take_runs(), Vec::new());
+    let (runs, mut sent) = (outbox.runs(), Vec::new());
     for message in outbox.release() {
         let run = runs.iter().find(|run| run.until as usize > sent.len());
         sent.push((run.expect("each is for an input").input, message));
@@ -182,15 +182,27 @@ impl<'a> Said<'a> {
         if rows.clone().any(|row| row.len() < 6) {
             return Err(Became::Refused);
         }
-        if rows.len() > BOUND.messages_max || arena.len() > BOUND.bytes_max {
+        if rows.len() > BOUND.messages_max {
             return Err(Became::Overflowed);
         }
-        let (mut last, mut end) = (0, 0);
+        // First where all of them lie, then how much that is, then what they are.
+        let (mut last, mut end, mut bytes) = (0, 0, 0);
+        let mut sends = Vec::new();
         for row in rows {
-            let send = (row[0] >= last && u64::from(row[1]) >= end).then(|| cut(arena, row));
-            let send = send.flatten().filter(|send| is_good(send, messages));
-            let send = send.ok_or(Became::Refused)?;
-            (last, end) = (row[0], row[1..].iter().map(|n| u64::from(*n)).sum());
+            let (message, start) = (row[0], u64::from(row[1]));
+            let placed = message >= last && start >= end && (message as usize) < messages;
+            let send = placed.then(|| cut(arena, row)).flatten();
+            sends.push(send.ok_or(Became::Refused)?);
+            let size: u64 = row[2..].iter().map(|n| u64::from(*n)).sum();
+            (last, end, bytes) = (message, start + size, bytes + size);
+        }
+        if bytes > BOUND.bytes_max as u64 {
+            return Err(Became::Overflowed);
+        }
+        for send in sends {
+            if !is_good(&send) {
+                return Err(Became::Refused);
+            }
             match said.marks[send.message as usize] {
                 Some(Mark::Abandoned { .. }) => said.left_out += 1,
                 _ => said.sends.push(send),
@@ -217,14 +229,13 @@ fn cut<'a>(arena: &'a [u8], row: &[u32]) -> Option<Send<'a>> {
     })
 }
 
-/// Whether it is for one of the messages, has good parts and is granted.
-fn is_good(send: &Send<'_>, messages: usize) -> bool {
+/// Whether it has good parts and is granted.
+fn is_good(send: &Send<'_>) -> bool {
     let good = |subject| {
         let text = std::str::from_utf8(subject);
         text.is_ok_and(|text| subject::check_subject(text).is_ok() && text != CLOSED)
     };
-    (send.message as usize) < messages
-        && good(send.subject)
+    good(send.subject)
         && (send.reply_to.is_empty() || good(send.reply_to))
         && message::fault_of_headers(send.headers).is_none()
 }

@@ -9,6 +9,8 @@
 pub mod line;
 #[path = "../../src/message.rs"]
 pub mod message;
+#[path = "../../src/copy.rs"]
+mod copy;
 #[path = "../../src/outbox.rs"]
 pub mod outbox;
 #[path = "../../src/outcome.rs"]

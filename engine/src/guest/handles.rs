@@ -37,6 +37,12 @@ impl<T> Table<T> {
         Ok(self.slots.len() as u32)
     }
 
+    /// Removes all values, and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.free.clear();
+    }
+
     /// Live handles.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -95,6 +101,10 @@ mod tests {
             assert_eq!(table.get(foreign), None);
             assert_eq!(table.remove(foreign), None);
         }
+        table.remove(b);
+        table.clear();
+        assert_eq!((table.len(), table.get(a)), (0, None));
+        assert_eq!(table.insert('d').unwrap(), 1);
     }
 
     #[test]

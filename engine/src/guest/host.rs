@@ -150,6 +150,11 @@ struct Call {
 }
 
 impl Call {
+    /// Its one message, where its contract has one a call.
+    fn only(&self) -> Option<&Message> {
+        self.batch.messages.first()
+    }
+
     /// Whether a message of its batch, packed or not, asks for a reply on this subject.
     fn is_reply(&self, subject: &str) -> bool {
         let from = self.replied.load(Ordering::Relaxed);
@@ -169,8 +174,8 @@ pub(crate) struct Host {
     pub(crate) handles: Handles,
     /// Of the revisions whose clients and errors are resources.
     pub(crate) live: Live,
-    /// Of the contract whose messages are resources.
-    pub(crate) incoming: incoming::Table,
+    /// Of the contract whose messages are resources; made when it is first asked for, unless another instance has left its own.
+    incoming: Option<Box<incoming::Table>>,
     /// The reason of the latest error that was given to the guest.
     pub(crate) trace: String,
     granted: String,
@@ -197,7 +202,7 @@ impl Host {
             profile: Arc::clone(profile),
             handles: Handles::default(),
             live: Live::default(),
-            incoming: incoming::Table::default(),
+            incoming: None,
             trace: String::new(),
             granted: String::new(),
             wasi: log.as_ref().map(wasi),
@@ -241,8 +246,50 @@ impl Host {
     /// Clients and errors that the guest holds: after a call, those that it did not give back.
     pub(crate) fn resources(&self) -> u64 {
         let live = u64::try_from(self.live.clients + self.live.errors);
-        let kept = self.handles.len() + self.incoming.len();
+        let incoming = self.incoming.as_ref().map_or(0, |table| table.len());
+        let kept = self.handles.len() + incoming;
         live.expect("resources are counted as they come and go") + kept as u64
+    }
+
+    /// The resources of the contract whose messages are some.
+    pub(crate) fn incoming(&mut self) -> &mut incoming::Table {
+        self.incoming.get_or_insert_default()
+    }
+
+    /// Lends the room of such a table; what was in it is forgotten.
+    pub(crate) fn lend_incoming(&mut self, table: Box<incoming::Table>) {
+        self.incoming = Some(table);
+    }
+
+    /// Takes the table back from an instance that is not called any more.
+    pub(crate) fn take_incoming(&mut self) -> Option<Box<incoming::Table>> {
+        let mut table = self.incoming.take()?;
+        table.clear();
+        Some(table)
+    }
+
+    /// A message that the guest holds.
+    pub(crate) fn held(&self, handle: u32) -> wasmtime::Result<incoming::Seen<'_>> {
+        let table = self.incoming.as_deref();
+        let held = table.ok_or_else(incoming::no_message)?.message(handle)?;
+        Ok(self.seen(held))
+    }
+
+    /// A message as the running call's guest sees it.
+    pub(crate) fn seen<'a>(&'a self, held: &'a incoming::Held) -> incoming::Seen<'a> {
+        held.seen(self.call.as_ref().and_then(Call::only))
+    }
+
+    /// Changes a message that the guest holds.
+    pub(crate) fn change(
+        &mut self,
+        handle: u32,
+        change: impl FnOnce(&mut incoming::Held, Option<&Message>),
+    ) -> wasmtime::Result<()> {
+        let handled = self.call.as_ref().and_then(Call::only);
+        let table = self.incoming.as_deref_mut();
+        let table = table.ok_or_else(incoming::no_message)?;
+        table.change(handle, |held| change(held, handled))
     }
 
     /// How long `subscribe-receive` waits.

@@ -199,6 +199,11 @@ impl Kind {
         });
     }
 
+    /// Whether its contract's messages are resources, which the host has a table of.
+    fn has_table(&self) -> bool {
+        matches!(self.loaded.exports, contract::Exports::Incoming(_))
+    }
+
     /// The way that a call goes which was to go `asked`: what imports something that waits is always on a fiber.
     fn way(&self, asked: Way) -> Way {
         match self.loaded.way {

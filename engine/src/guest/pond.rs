@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Instance;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
+use super::contract::incoming::Table;
 use super::handles::HANDLES_MAX;
 use super::host::Host;
 use super::{Kind, fault};
@@ -52,6 +53,8 @@ pub(crate) struct Pond {
     slots: usize,
     live: usize,
     used: Vec<Ready>,
+    /// An empty table of messages, whose room the next instance uses that has one.
+    table: Option<Box<Table>>,
     /// Messages that the used ones were called with.
     used_messages: usize,
     /// Their memory.
@@ -79,6 +82,7 @@ impl Pond {
             slots,
             live: 0,
             used: Vec::new(),
+            table: None,
             used_messages: 0,
             used_bytes: 0,
             short: (0..handlers as u32).rev().map(HandlerId).collect(),
@@ -89,6 +93,16 @@ impl Pond {
 
     /// An instance to call: a ready one, or one made now.
     pub(crate) fn take(&mut self, id: HandlerId, kind: &Kind) -> Taken {
+        let mut taken = self.take_or_make(id, kind);
+        if let Taken::Ready(ready) = &mut taken
+            && let Some(table) = self.table.take_if(|_| kind.has_table())
+        {
+            ready.store.data_mut().lend_incoming(table);
+        }
+        taken
+    }
+
+    fn take_or_make(&mut self, id: HandlerId, kind: &Kind) -> Taken {
         if !std::mem::replace(&mut self.is_short[id.index()], true) {
             self.short.push(id);
         }
@@ -111,12 +125,12 @@ impl Pond {
     }
 
     /// Keeps an instance that was called with so many messages until the turn's settlements are out, and for some calls more.
-    pub(crate) fn put_used(&mut self, used: Ready, messages: usize) {
+    pub(crate) fn put_used(&mut self, mut used: Ready, messages: usize) {
+        let host = used.store.data_mut();
         self.used_messages += messages;
-        self.used_bytes += used.store.data().meter.bytes();
-        self.metrics
-            .resources_left
-            .add(used.store.data().resources());
+        self.used_bytes += host.meter.bytes();
+        self.metrics.resources_left.add(host.resources());
+        self.table = host.take_incoming().or(self.table.take());
         self.used.push(used);
     }
 

@@ -43,6 +43,7 @@ pub(crate) struct Course {
     /// Whether it says which message each send is for; and then the bytes of all.
     pub(crate) attributes: bool,
     arena: Vec<u8>,
+    rows: Vec<[u32; 6]>,
 }
 
 impl Course {
@@ -90,6 +91,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         met: 0,
         attributes: profile.attributes,
         arena: Vec::new(),
+        rows: Vec::new(),
     };
     let factor = factor(guest, profile.noise, profile.slow, profile.slow_factor);
     let scaled = |time: Duration| Duration::from_nanos((time.as_nanos() as f64 * factor) as u64);
@@ -131,7 +133,8 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         settle(&mut course, &mut call.outbox, script, place, met);
     }
     if course.attributes {
-        call.outbox.put_frames(&course.arena);
+        call.outbox
+            .hold_for(&course.rows, &course.arena, course.arena.len());
     }
     course
 }
@@ -210,7 +213,9 @@ fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[
         outbox.set_overflowed();
         return fails_if_full(course, true);
     }
-    outbox.hold_for(place as u32, start, lens);
+    let [subject, reply_to, headers, payload] = lens;
+    let row = [place as u32, start, subject, reply_to, headers, payload];
+    course.rows.push(row);
     course.sends += 1;
 }
 

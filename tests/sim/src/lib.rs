@@ -20,6 +20,7 @@ engine! {
     batch "../../../engine/src/batch.rs"
     company "../../../engine/src/company.rs"
     confirm "../../../engine/src/confirm.rs"
+    copy "../../../engine/src/copy.rs"
     cost "../../../engine/src/cost.rs"
     handler "../../../engine/src/handler.rs"
     letter "../../../engine/src/letter.rs"

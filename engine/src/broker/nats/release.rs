@@ -39,7 +39,7 @@ impl NatsTransport {
             );
             let (name, seed) = (&stream.wanted.handler, self.desk.seed);
             let sends = outbox.len();
-            atomic = Atomic::of((inputs, runs), name, &stream.bound, release, sends, seed);
+            atomic = Atomic::of((inputs, &runs), name, &stream.bound, release, sends, seed);
         }
         self.desk.no_room = false;
         if self.connection.is_live() {

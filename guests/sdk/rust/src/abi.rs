@@ -2,10 +2,12 @@
 
 use alloc::alloc::{handle_alloc_error, realloc};
 use core::alloc::Layout;
+use core::mem::MaybeUninit;
 use core::slice;
 
 use alloc::vec::Vec;
 
+pub use crate::answer::Finished;
 use crate::{Answer, Batch, Failed, Result};
 
 /// The contract's world, as tools that make components read it from a module.
@@ -29,10 +31,29 @@ pub type Lists = core::result::Result<(Vec<u8>, Vec<u32>), Failed>;
 ///
 /// # Errors
 /// The handler's.
-pub fn answered(handle: fn(&Batch<'_>, &mut Answer) -> Result, batch: &Batch<'_>) -> Lists {
-    let mut answer = Answer::new(batch);
-    handle(batch, &mut answer)?;
-    Ok(answer.finish())
+pub fn answered(
+    handle: fn(&Batch<'_>, &mut Answer<'_>) -> Result,
+    batch: &Batch<'_>,
+) -> Result<Finished> {
+    #[cfg(not(target_arch = "wasm32"))]
+    let mut here = MaybeUninit::uninit();
+    #[cfg(not(target_arch = "wasm32"))]
+    let place = &mut here;
+    #[cfg(target_arch = "wasm32")]
+    let place = fixed_place();
+    let answer = place.write(Answer::new(batch));
+    let result = handle(batch, answer);
+    let answer = core::mem::replace(answer, Answer::new(batch));
+    result.map(|()| answer.finished())
+}
+
+/// Where a component keeps its answer: at a place that the compiler knows, so that no read or write of it has its bounds checked.
+#[cfg(target_arch = "wasm32")]
+fn fixed_place<'a, 'b>() -> &'a mut MaybeUninit<Answer<'b>> {
+    static mut PLACE: MaybeUninit<Answer<'static>> = MaybeUninit::uninit();
+    // SAFETY: a component has one thread and is not called within its own call, so nobody else has it. Its bytes mean nothing yet, whatever
+    // their lifetime.
+    unsafe { &mut *(&raw mut PLACE).cast() }
 }
 
 /// Calls a handler.
@@ -40,20 +61,25 @@ pub fn answered(handle: fn(&Batch<'_>, &mut Answer) -> Result, batch: &Batch<'_>
 /// # Safety
 /// `arena` and `index` are lists that the host has allocated by [`reallocate`] and filled: nobody else has them.
 pub unsafe fn call(
-    handle: impl FnOnce(&Batch<'_>) -> Lists,
-    (arena, arena_len): (*const u8, usize),
+    handle: impl FnOnce(&Batch<'_>) -> Result<Finished>,
+    (arena, arena_len): (*mut u8, usize),
     (index, index_len): (*const u32, usize),
 ) -> Returned {
-    // SAFETY: as the caller promises. The instance ends with its call, so they live for as long as it does.
-    let (arena, index) = unsafe {
-        (
-            slice::from_raw_parts(arena, arena_len),
-            slice::from_raw_parts(index, index_len),
-        )
+    let finished = {
+        // SAFETY: as the caller promises. The instance ends with its call, so they live for as long as it does.
+        let (arena, index) = unsafe {
+            (
+                slice::from_raw_parts(arena, arena_len),
+                slice::from_raw_parts(index, index_len),
+            )
+        };
+        handle(&Batch::new(arena, index))
     };
-    match handle(&Batch::new(arena, index)) {
-        Ok((arena, index)) => {
-            let (arena, index) = (arena.leak(), index.leak());
+    match finished {
+        Ok(finished) => {
+            // SAFETY: what the handler has given back borrows nothing of the batch, of which nobody else has a part.
+            let batch = unsafe { slice::from_raw_parts_mut(arena, arena_len) };
+            let (arena, index) = finished.into_lists(batch);
             let lists = [
                 arena.as_ptr() as usize,
                 arena.len(),
@@ -105,12 +131,23 @@ pub unsafe fn reallocate(old: *mut u8, old_bytes: usize, align: usize, bytes: us
 #[macro_export]
 macro_rules! handler {
     ($handle:path) => {
-        fn __millpond_lists(batch: &$crate::Batch<'_>) -> $crate::abi::Lists {
+        fn __millpond_finished(
+            batch: &$crate::Batch<'_>,
+        ) -> $crate::Result<$crate::abi::Finished> {
             $crate::abi::answered($handle, batch)
         }
-        $crate::handler!(lists __millpond_lists);
+        $crate::handler!(finished __millpond_finished);
     };
     (lists $handle:path) => {
+        fn __millpond_finished(
+            batch: &$crate::Batch<'_>,
+        ) -> $crate::Result<$crate::abi::Finished> {
+            let lists: $crate::abi::Lists = $handle(batch);
+            lists.map($crate::abi::Finished::lists)
+        }
+        $crate::handler!(finished __millpond_finished);
+    };
+    (finished $handle:path) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             #[unsafe(link_section = "component-type:millpond:batch@0.1.0:batch:encoded world")]
@@ -118,7 +155,7 @@ macro_rules! handler {
 
             #[unsafe(export_name = "millpond:batch/handler@0.1.0#handle")]
             unsafe extern "C" fn __millpond_handle(
-                arena: *const u8,
+                arena: *mut u8,
                 arena_len: usize,
                 index: *const u32,
                 index_len: usize,
@@ -146,6 +183,6 @@ macro_rules! handler {
             }
         };
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn(&$crate::Batch<'_>) -> $crate::abi::Lists = $handle;
+        const _: fn(&$crate::Batch<'_>) -> $crate::Result<$crate::abi::Finished> = $handle;
     };
 }

@@ -40,32 +40,57 @@ impl<T: fmt::Display> From<T> for Failed {
 pub type Result<T = (), E = Failed> = core::result::Result<T, E>;
 
 /// What becomes of the messages of a call, and what is sent. A message of which nothing is said is acknowledged.
+///
+/// A payload that is handed on as it came is not copied, as long as those before it weren't made anew: what precedes it in a send is
+/// written in front of it in the batch, once the handler has returned.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Answer<'a> {
+    /// The bytes of the batch.
+    given: &'a [u8],
+    /// Where the latest payload ends that is sent from there; [`GATHERED`] once one could not be.
+    placed: usize,
+    /// The sends. While they are in place, their heads: all but the payloads, and those that are the same in a row once.
     arena: Vec<u8>,
-    /// A 0, for that there are no outcomes, and the sends.
+    /// While they are in place: the latest send's head, by its start and end.
+    head: (usize, usize),
+    heads: Vec<Head>,
+    /// A 0, for that there are no outcomes, and the sends. They start in the arena, or if these are in place, in the batch.
     index: Vec<u32>,
     /// Empty until one is not the usual.
     outcomes: Vec<u32>,
-    /// Messages of the call, and their bytes.
+    /// Messages of the call.
     messages: usize,
-    bytes: usize,
-    /// The latest send's message.
+    /// Once they are gathered: the latest send's message.
     last: u32,
     /// Whether sends are not in the order of their messages.
     unsorted: bool,
 }
 
-impl Answer {
+/// A place that no payload lies behind.
+const GATHERED: usize = usize::MAX;
+
+/// The head of sends from one on, until another's.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    /// Where the first of them stands in the index.
+    row: usize,
+    /// Where it begins.
+    start: usize,
+}
+
+impl<'a> Answer<'a> {
     /// An answer to this batch that says nothing yet.
     #[must_use]
-    pub fn new(batch: &Batch<'_>) -> Self {
+    pub fn new(batch: &Batch<'a>) -> Self {
         Self {
+            given: batch.arena(),
+            placed: 0,
             arena: Vec::new(),
+            head: (0, 0),
+            heads: Vec::new(),
             index: Vec::new(),
             outcomes: Vec::new(),
             messages: batch.len(),
-            bytes: batch.bytes(),
             last: 0,
             unsorted: false,
         }
@@ -101,34 +126,106 @@ impl Answer {
 
     /// Starts a send for this message: its reply subject and headers may follow, its payload ends it. Without, nothing is sent.
     #[inline]
-    pub fn send(&mut self, message: &Message<'_>, subject: &str) -> Send<'_> {
+    pub fn send<'m>(&mut self, message: &Message<'m>, subject: &str) -> Send<'_, 'a, 'm> {
         self.start(message, subject.as_bytes())
     }
 
     #[inline]
-    fn start(&mut self, message: &Message<'_>, subject: &[u8]) -> Send<'_> {
-        if self.index.is_empty() {
-            self.begin();
+    fn start<'m>(&mut self, message: &Message<'m>, subject: &[u8]) -> Send<'_, 'a, 'm> {
+        let (mut start, mut end) = self.head;
+        let known = start < end && self.arena.get(start..end) == Some(subject);
+        if !known {
+            if self.index.is_empty() {
+                self.begin(subject.len());
+            }
+            start = self.arena.len();
+            self.arena.extend_from_slice(subject);
+            end = self.arena.len();
         }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(subject);
-        let headers = self.arena.len();
         Send {
             answer: self,
-            message: message.place() as u32,
+            message: *message,
+            known,
             start,
-            reply_to: headers,
-            headers,
+            reply_to: end,
+            headers: end,
+            end,
         }
     }
 
-    /// Makes room for a send a message, as large as they are: what grows is copied, and touches memory that has to be reset after the
-    /// call. Where there is no such room, it grows as it is written.
+    /// Makes room for a send a message, and for as many bytes of heads: what grows is copied, and touches memory that has to be reset after
+    /// the call. Where there is no such room, it grows as it is written.
     #[cold]
-    fn begin(&mut self) {
-        let _ = self.arena.try_reserve(self.bytes);
+    fn begin(&mut self, bytes: usize) {
+        let _ = self.arena.try_reserve(bytes);
         let _ = self.index.try_reserve(1 + self.messages * ROW);
         self.index.push(0);
+    }
+
+    /// Where a send with this payload begins in the batch, if it can be sent from there with a head of so many bytes: it lies in its
+    /// message, with room in front of it, and behind what was sent from the batch before.
+    #[inline(always)]
+    fn place(&mut self, message: &Message<'_>, head: usize, payload: &[u8]) -> Option<usize> {
+        let (first, bytes, size) = message.place_in_batch();
+        // What lies in front of the message has a place behind all of it.
+        let at = (payload.as_ptr() as usize).wrapping_sub(bytes as usize);
+        let within = at <= size && payload.len() <= size - at;
+        if !(within && 0 < head && head <= at && self.placed <= first + at - head) {
+            return None;
+        }
+        self.placed = first + at + payload.len();
+        Some(first + at - head)
+    }
+
+    /// Notes the head of a send in place that is not like the one before.
+    #[inline(never)]
+    fn add_head(&mut self, start: usize, end: usize) {
+        self.head = (start, end);
+        let row = self.index.len();
+        self.heads.push(Head { row, start });
+    }
+
+    /// Puts the sends together in a list of their own, if they are in place, and then the head of one that has no payload yet: where that
+    /// begins.
+    fn gather(&mut self, start: usize, end: usize) -> usize {
+        match (self.placed, end == self.arena.len()) {
+            (GATHERED, true) => start,
+            (GATHERED, false) => self.repeat(start, end),
+            _ => self.leave(start, end),
+        }
+    }
+
+    /// Writes what lies there in the arena once more, at its end: where that begins.
+    #[cold]
+    fn repeat(&mut self, start: usize, end: usize) -> usize {
+        let begin = self.arena.len();
+        self.arena.extend_from_within(start..end);
+        begin
+    }
+
+    /// Leaves the batch: sends are no longer in place.
+    #[cold]
+    fn leave(&mut self, start: usize, end: usize) -> usize {
+        self.placed = GATHERED;
+        self.head = (0, 0);
+        // They are in the order of their messages, in which their payloads lie.
+        self.last = self.index.rchunks_exact(ROW).next().map_or(0, |row| row[0]);
+        let heads = core::mem::take(&mut self.heads);
+        let old = core::mem::take(&mut self.arena);
+        let _ = self.arena.try_reserve(self.given.len());
+        for (head, rows) in Head::rows(&heads, &mut self.index) {
+            for row in rows.chunks_exact_mut(ROW) {
+                let length = head_length(row);
+                let payload = &self.given[row[1] as usize + length..][..row[5] as usize];
+                row[1] = self.arena.len() as u32;
+                self.arena
+                    .extend_from_slice(&old[head.start..head.start + length]);
+                self.arena.extend_from_slice(payload);
+            }
+        }
+        let begin = self.arena.len();
+        self.arena.extend_from_slice(&old[start..end]);
+        begin
     }
 
     fn settle(&mut self, message: &Message<'_>, outcome: u32) {
@@ -141,7 +238,15 @@ impl Answer {
     /// The two lists of the contract.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, Vec<u32>) {
+        self.gather(0, 0);
+        let Finished { arena, index, .. } = self.finished();
+        (arena, index)
+    }
+
+    /// The same, in the batch where it can be.
+    pub(crate) fn finished(mut self) -> Finished {
         if self.unsorted {
+            self.gather(0, 0);
             self.sort();
         }
         if !self.outcomes.is_empty() {
@@ -151,8 +256,14 @@ impl Answer {
             index.extend_from_slice(&self.outcomes);
             index.extend_from_slice(sends);
             self.index = index;
+            let outcomes = self.outcomes.len();
+            self.heads.iter_mut().for_each(|head| head.row += outcomes);
         }
-        (self.arena, self.index)
+        Finished {
+            arena: self.arena,
+            index: self.index,
+            heads: self.heads,
+        }
     }
 
     /// Lays the sends out again, in the order of their messages; those of one message as they were made.
@@ -185,29 +296,123 @@ impl Answer {
     }
 }
 
+/// What a handler has answered: two lists, the first of which may yet have to be written into the batch that it answers.
+#[derive(Debug)]
+pub struct Finished {
+    arena: Vec<u8>,
+    index: Vec<u32>,
+    /// Of sends in the batch, whose heads lie in the arena; none if the sends do.
+    heads: Vec<Head>,
+}
+
+impl Finished {
+    /// These two lists, as they are.
+    #[must_use]
+    pub fn lists((arena, index): (Vec<u8>, Vec<u32>)) -> Self {
+        Self {
+            arena,
+            index,
+            heads: Vec::new(),
+        }
+    }
+
+    /// The two lists of the contract, of which the first may lie in these bytes of the batch, which nobody reads any more.
+    pub(crate) fn into_lists(self, batch: &mut [u8]) -> (&mut [u8], &mut [u32]) {
+        let Self {
+            arena,
+            index,
+            heads,
+        } = self;
+        let index = index.leak();
+        if heads.is_empty() {
+            return (arena.leak(), index);
+        }
+        for (head, rows) in Head::rows(&heads, index) {
+            put_heads(batch, &arena[head.start..], rows);
+        }
+        (batch, index)
+    }
+}
+
+impl Head {
+    /// Each of these heads, with the rows of its sends.
+    fn rows<'a>(
+        heads: &'a [Self],
+        index: &'a mut [u32],
+    ) -> impl Iterator<Item = (Self, &'a mut [u32])> {
+        let mut rest = index;
+        let mut at = 0;
+        let ends = heads.iter().skip(1).map(|head| head.row);
+        let ends = ends.chain([usize::MAX]);
+        heads.iter().zip(ends).map(move |(head, end)| {
+            let here = core::mem::take(&mut rest);
+            let (rows, behind) = here.split_at_mut(end.min(at + here.len()) - at);
+            let skipped = head.row - at;
+            at += rows.len();
+            rest = behind;
+            (*head, &mut rows[skipped..])
+        })
+    }
+}
+
+/// How many bytes a send has in front of its payload.
+fn head_length(row: &[u32]) -> usize {
+    (row[2] + row[3] + row[4]) as usize
+}
+
+/// Writes the head that these sends have to where each begins. It is read once, if it is as short as most are: not inlined, so that
+/// nothing that is written is taken for it.
+#[inline(never)]
+fn put_heads(batch: &mut [u8], head: &[u8], rows: &[u32]) {
+    /// By its first and its last bytes, which are all.
+    fn ends<const N: usize>(batch: &mut [u8], head: &[u8], rows: &[u32]) -> Option<()> {
+        let (first, last) = (*head.first_chunk::<N>()?, *head.last_chunk::<N>()?);
+        for row in rows.chunks_exact(ROW) {
+            let into = &mut batch[row[1] as usize..][..head.len()];
+            *into.first_chunk_mut()? = first;
+            *into.last_chunk_mut()? = last;
+        }
+        Some(())
+    }
+    let head = &head[..head_length(rows)];
+    let put = match head.len() {
+        8..=16 => ends::<8>(batch, head, rows),
+        17..=32 => ends::<16>(batch, head, rows),
+        _ => None,
+    };
+    if put.is_none() {
+        for row in rows.chunks_exact(ROW) {
+            batch[row[1] as usize..][..head.len()].copy_from_slice(head);
+        }
+    }
+}
+
 /// A send that is being made. The host checks its parts: one that can't be, such as a bad subject, fails the whole call.
 #[derive(Debug)]
 #[must_use = "nothing is sent without a payload"]
-pub struct Send<'a> {
-    answer: &'a mut Answer,
-    message: u32,
+pub struct Send<'a, 'b, 'm> {
+    answer: &'a mut Answer<'b>,
+    message: Message<'m>,
+    /// Whether it has the head of the send before.
+    known: bool,
     start: usize,
-    /// Where its reply subject begins, and where its headers do.
+    /// Where its reply subject begins, where its headers do, and where they end.
     reply_to: usize,
     headers: usize,
+    end: usize,
 }
 
-impl Send<'_> {
+impl Send<'_, '_, '_> {
     /// Asks for replies on this subject.
     ///
     /// # Panics
     /// After a header, or another reply subject: a send's parts lie one behind the other.
     #[inline]
     pub fn reply_to(mut self, subject: &str) -> Self {
-        let before = self.reply_to == self.headers && self.headers == self.answer.arena.len();
+        let before = self.reply_to == self.headers && self.headers == self.end;
         assert!(before, "the reply subject comes once, before headers");
-        self.answer.arena.extend_from_slice(subject.as_bytes());
-        self.headers = self.answer.arena.len();
+        self.add(subject.as_bytes());
+        self.headers = self.end;
         self
     }
 
@@ -217,21 +422,41 @@ impl Send<'_> {
     /// With a line break in it, or a colon in its name: what lies behind would be read as another header, or as the value. The rest of a
     /// name is the host's to check.
     #[inline]
-    pub fn header(self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         let breaks = |text: &str| text.bytes().any(|byte| matches!(byte, b'\r' | b'\n'));
         assert!(!breaks(name) && !breaks(value), "a header is one line");
         assert!(!name.contains(':'), "a header's name has no colon");
         for part in [name, ": ", value, "\r\n"] {
-            self.answer.arena.extend_from_slice(part.as_bytes());
+            self.add(part.as_bytes());
         }
         self
     }
 
     /// Adds lines of headers as [`Message::raw_headers`] gives them.
     #[inline]
-    pub fn raw_headers(self, lines: &[u8]) -> Self {
-        self.answer.arena.extend_from_slice(lines);
+    pub fn raw_headers(mut self, lines: &[u8]) -> Self {
+        self.add(lines);
         self
+    }
+
+    /// Writes more of it, behind what it has.
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        self.known = false;
+        if self.end != self.answer.arena.len() {
+            let start = self.answer.repeat(self.start, self.end);
+            let moved = start - self.start;
+            for place in [
+                &mut self.start,
+                &mut self.reply_to,
+                &mut self.headers,
+                &mut self.end,
+            ] {
+                *place += moved;
+            }
+        }
+        self.answer.arena.extend_from_slice(bytes);
+        self.end += bytes.len();
     }
 
     /// Ends it with its payload: it is sent, if its call succeeds.
@@ -240,30 +465,45 @@ impl Send<'_> {
         let Self {
             answer,
             message,
+            known,
             start,
             reply_to,
             headers,
+            end,
         } = self;
-        let end = answer.arena.len();
-        answer.arena.extend_from_slice(payload);
-        answer.unsorted |= message < answer.last;
-        answer.last = message;
+        let begin = match answer.place(&message, end - start, payload) {
+            Some(begin) => {
+                if !known {
+                    answer.add_head(start, end);
+                }
+                begin
+            }
+            None => {
+                let begin = answer.gather(start, end);
+                answer.arena.extend_from_slice(payload);
+                answer.unsorted |= message.number() < answer.last;
+                answer.last = message.number();
+                begin
+            }
+        };
+        let index = &mut answer.index;
+        index.reserve(ROW);
+        let at = index.len();
         let row = [
-            message as usize,
-            start,
+            message.number() as usize,
+            begin,
             reply_to - start,
             headers - reply_to,
             end - headers,
             payload.len(),
         ];
-        let index = &mut answer.index;
-        index.reserve(ROW);
         // One after another, and not as an array: that is written by fours and read by sixteens, which waits for the writes.
-        for (place, number) in index.spare_capacity_mut().iter_mut().zip(row) {
-            place.write(number as u32);
+        for (place, number) in row.into_iter().enumerate() {
+            // SAFETY: there is room for a row behind the last.
+            unsafe { index.as_mut_ptr().add(at + place).write(number as u32) };
         }
         // SAFETY: there was room for a row, and all of it was written.
-        unsafe { index.set_len(index.len() + ROW) };
+        unsafe { index.set_len(at + ROW) };
     }
 }
 
@@ -272,10 +512,10 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::testing::{laid_out, Given};
+    use crate::testing::{self, laid_out, Given};
 
     /// An answer to three messages, the first of which asks for a reply.
-    fn answered(write: impl FnOnce(&[Message<'_>], &mut Answer)) -> (Vec<u8>, Vec<u32>) {
+    fn answered(write: impl FnOnce(&[Message<'_>], &mut Answer<'_>)) -> (Vec<u8>, Vec<u32>) {
         let first = Given::new("s", b"1").reply_to("r");
         let (arena, index) = laid_out(&[
             first.headers(&[("a", "b")]),
@@ -333,6 +573,144 @@ mod tests {
             assert_eq!(*room.get_or_insert(now), now);
         }
         assert_eq!(answer.finish().1.len(), 1 + 100 * ROW);
+    }
+
+    /// What an answer to this batch says as it is gathered, and as it lies in the batch; and whether it does.
+    fn both(
+        given: &[Given<'_>],
+        write: impl Fn(&[Message<'_>], &mut Answer<'_>),
+    ) -> (testing::Answered, testing::Answered, bool) {
+        let (mut arena, index) = laid_out(given);
+        let made = |arena: &[u8], finish: &mut dyn FnMut(Answer<'_>)| {
+            let batch = Batch::new(arena, &index);
+            let messages: Vec<_> = batch.iter().collect();
+            let mut answer = Answer::new(&batch);
+            write(&messages, &mut answer);
+            finish(answer);
+        };
+        let (mut gathered, mut finished) = (None, None);
+        made(&arena, &mut |answer| gathered = Some(answer.finish()));
+        made(&arena, &mut |answer| finished = Some(answer.finished()));
+        let (own, rows) = gathered.expect("it was finished");
+        let finished = finished.expect("it was finished");
+        let in_place = !finished.heads.is_empty();
+        let before = arena.as_ptr_range();
+        let (bytes, places) = finished.into_lists(&mut arena);
+        assert!(!in_place || before.contains(&bytes.as_ptr()));
+        let read = |bytes, places| testing::read(bytes, places, given.len());
+        (read(&own, &rows), read(bytes, places), in_place)
+    }
+
+    #[test]
+    fn payloads_that_are_handed_on_stay_where_they_are() {
+        let given = [
+            Given::new("orders", b"1").headers(&[("key", "value")]),
+            Given::new("orders", b"").reply_to("answers"),
+            Given::new("orders", b"a longer one"),
+        ];
+        let (gathered, lies, in_place) = both(&given, |messages, answer| {
+            for m in messages {
+                answer.nak(m, 3);
+                if !answer.reply(m, m.payload()) {
+                    let send = answer.send(m, "to").reply_to("me");
+                    send.payload(m.payload());
+                }
+            }
+        });
+        assert_eq!(gathered, lies);
+        assert!(in_place);
+        let subjects: Vec<_> = lies.sends.iter().map(|sent| &*sent.subject).collect();
+        assert_eq!(subjects, ["to", "answers", "to"]);
+        assert_eq!(lies.sends[2].payload, b"a longer one");
+        assert_eq!(lies.outcomes, [testing::Outcome::Nak(3); 3]);
+    }
+
+    #[test]
+    fn what_has_no_room_in_the_batch_or_is_made_anew_is_gathered() {
+        let given = [Given::new("s", b"1"), Given::new("s", b"2")];
+        type Write = fn(&[Message<'_>], &mut Answer<'_>);
+        let cases: [Write; 4] = [
+            // A head that is longer than what lies in front.
+            |m, answer| answer.send(&m[0], "to").payload(m[0].payload()),
+            |m, answer| answer.send(&m[0], "t").payload(b"new"),
+            // The same twice; not in the order of the batch.
+            |m, answer| (0..2).for_each(|_| answer.send(&m[0], "t").payload(m[0].payload())),
+            |m, answer| {
+                [1, 0]
+                    .into_iter()
+                    .for_each(|i| answer.send(&m[i], "t").payload(m[i].payload()))
+            },
+        ];
+        for write in cases {
+            let (gathered, lies, in_place) = both(&given, write);
+            assert_eq!(gathered, lies);
+            assert!(!in_place && !lies.sends.is_empty());
+        }
+        // The payload of another message, in front and behind.
+        let (gathered, lies, in_place) = both(&given, |m, answer| {
+            answer.send(&m[0], "t").payload(m[1].payload());
+            answer.send(&m[1], "t").payload(m[0].payload());
+        });
+        assert_eq!(gathered, lies);
+        assert!(!in_place && lies.sends[0].payload == b"2");
+    }
+
+    #[test]
+    fn answers_say_the_same_wherever_their_sends_lie() {
+        let mut state = 7u32;
+        let mut below = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % n
+        };
+        let mut in_place = 0;
+        let rounds = if cfg!(miri) { 50 } else { 5_000 };
+        for _ in 0..rounds {
+            let headers = [("a", "b"), ("key", "a longer value")];
+            let given: Vec<_> = (0..=below(4))
+                .map(|_| {
+                    let payload = &b"a payload of some bytes, or less"[..below(33) as usize];
+                    let given = Given::new(
+                        &"a.subject.of.up.to.forty.bytes.of.length"[..1 + below(39) as usize],
+                        payload,
+                    );
+                    given.headers(&headers[..below(3) as usize])
+                })
+                .collect();
+            let sends: Vec<_> = (0..below(6))
+                .map(|_| [below(8), below(20), below(4), below(12)])
+                .collect();
+            let (gathered, lies, placed) = both(&given, |messages, answer| {
+                for (at, &[of, subject, headers, cut]) in sends.iter().enumerate() {
+                    // Mostly in order.
+                    let place = if of == 0 {
+                        0
+                    } else {
+                        at.min(messages.len() - 1)
+                    };
+                    let m = &messages[place];
+                    let send = answer.send(m, &"to.some.other.subject"[..1 + subject as usize]);
+                    let send = if headers == 0 {
+                        send.raw_headers(m.raw_headers())
+                    } else {
+                        send
+                    };
+                    match cut {
+                        0 => send.payload(b"new"),
+                        // One that is not ended leaves no trace.
+                        11 => drop(send),
+                        10 => send.payload(messages[messages.len() - 1].payload()),
+                        cut => {
+                            send.payload(m.payload().get(cut as usize - 1..).unwrap_or(m.payload()))
+                        }
+                    }
+                }
+            });
+            assert_eq!(gathered, lies);
+            let ended = sends.iter().filter(|[.., cut]| *cut != 11).count();
+            assert_eq!(lies.sends.len(), ended);
+            in_place += u32::from(placed);
+        }
+        assert!(in_place > rounds / 10, "{in_place}");
     }
 
     #[test]

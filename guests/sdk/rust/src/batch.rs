@@ -48,6 +48,11 @@ impl<'a> Batch<'a> {
     pub fn bytes(&self) -> usize {
         self.arena.len()
     }
+
+    /// What all parts of its messages lie in.
+    pub(crate) fn arena(&self) -> &'a [u8] {
+        self.arena
+    }
 }
 
 impl<'a> IntoIterator for &Batch<'a> {
@@ -72,7 +77,7 @@ impl<'a> Iterator for Messages<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Message<'a>> {
-        let row = self.rows.next()?;
+        let row = *self.rows.next()?;
         let place = self.place;
         self.place += 1;
         Some(Message {
@@ -94,7 +99,8 @@ impl ExactSizeIterator for Messages<'_> {}
 pub struct Message<'a> {
     /// From its first byte on.
     bytes: &'a [u8],
-    row: &'a [u32; ROW],
+    /// By value: what is written meanwhile can't have changed it.
+    row: [u32; ROW],
     place: u32,
 }
 
@@ -148,6 +154,17 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.row[5]
+    }
+
+    /// Its place in the batch, as a number of the index.
+    pub(crate) fn number(&self) -> u32 {
+        self.place
+    }
+
+    /// Where it begins in the batch; that byte; and how many it has.
+    pub(crate) fn place_in_batch(&self) -> (usize, *const u8, usize) {
+        let size = self.row[1..5].iter().sum::<u32>() as usize;
+        (self.row[0] as usize, self.bytes.as_ptr(), size)
     }
 
     /// Its reply subject, as bytes; empty if nobody waits for a reply.

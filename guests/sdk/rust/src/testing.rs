@@ -124,12 +124,13 @@ pub struct Answered {
 /// # Errors
 /// The handler's.
 pub fn call(
-    handle: fn(&Batch<'_>, &mut Answer) -> Result,
+    handle: fn(&Batch<'_>, &mut Answer<'_>) -> Result,
     messages: &[Given<'_>],
 ) -> Result<Answered> {
-    let (arena, index) = laid_out(messages);
-    let (arena, index) = answered(handle, &Batch::new(&arena, &index))?;
-    Ok(read(&arena, &index, messages.len()))
+    let (mut arena, index) = laid_out(messages);
+    let finished = answered(handle, &Batch::new(&arena, &index))?;
+    let (arena, index) = finished.into_lists(&mut arena);
+    Ok(read(arena, index, messages.len()))
 }
 
 /// The lists that a host would hand over.
@@ -157,7 +158,7 @@ pub(crate) fn laid_out(messages: &[Given<'_>]) -> (Vec<u8>, Vec<u32>) {
 }
 
 /// What the lists of an answer say.
-fn read(arena: &[u8], index: &[u32], messages: usize) -> Answered {
+pub(crate) fn read(arena: &[u8], index: &[u32], messages: usize) -> Answered {
     let (count, rest) = index.split_first().unwrap_or((&0, &[]));
     let (outcomes, sends) = rest.split_at(*count as usize);
     let outcome = |number: &u32| match number & 3 {
@@ -200,7 +201,7 @@ fn sent(arena: &[u8], row: &[u32]) -> Sent {
 mod tests {
     use super::*;
 
-    fn handle(batch: &Batch<'_>, answer: &mut Answer) -> Result {
+    fn handle(batch: &Batch<'_>, answer: &mut Answer<'_>) -> Result {
         for message in batch.iter().collect::<Vec<_>>().iter().rev() {
             match message.payload() {
                 b"fail" => return Err("as it was told".into()),

@@ -106,8 +106,15 @@ impl Made {
             // Most are good: of all parts of all sends that are not there is one or none.
             let (good, any) = (random.of(&[5, 5, 5, 8]), [&SUBJECTS, &REPLY_TO, &HEADERS]);
             let parts = any.map(|parts| random.of(&parts[..good]));
-            let payload = vec![b'x'; random.below(12)];
-            self.arena.extend(vec![b'-'; random.below(6) / 4]);
+            let most = if random.once_in(16) { 140 } else { 12 };
+            let payload = vec![b'x'; random.below(most)];
+            // Now and then so much that it can't be kept with what is sent.
+            let gap = if random.once_in(16) {
+                80
+            } else {
+                random.below(6) / 4
+            };
+            self.arena.extend(vec![b'-'; gap]);
             self.index.extend([message as u32, self.arena.len() as u32]);
             for part in [parts[0], parts[1], parts[2], &payload] {
                 self.index.push(part.len() as u32);

@@ -1,5 +1,6 @@
 //! Contract 3, `millpond:batch`: a batch in two lists, and all that its guest says and sends back in two. The call of its one function.
 
+mod bytes;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
@@ -45,7 +46,7 @@ struct WitAnswer {
     index: WasmList<u32>,
 }
 
-type Handle<'a> = TypedFunc<(&'a [u8], &'a [u32]), (Result<WitAnswer, String>,)>;
+type Handle<'a> = TypedFunc<(bytes::Bytes<'a>, &'a [u32]), (Result<WitAnswer, String>,)>;
 
 /// Its configuration: none, since this contract's guests leave that to the host; once its function is known to be the contract's.
 pub(crate) fn configure(
@@ -77,7 +78,8 @@ pub(crate) fn handle(
     let (arena, index) = packed
         .fill(&batch.packs, &batch.messages)
         .map_err(Error::new)?;
-    let (answer,) = typed(store, instance, export)?.call(&mut *store, (arena, index))?;
+    let (answer,) =
+        typed(store, instance, export)?.call(&mut *store, (bytes::Bytes(arena), index))?;
     take(store, batch, answer)
 }
 
@@ -93,7 +95,9 @@ pub(crate) async fn handle_async(
         .fill(&batch.packs, &batch.messages)
         .map_err(Error::new)?;
     let func = typed(store, instance, export)?;
-    let (answer,) = func.call_async(&mut *store, (arena, index)).await?;
+    let (answer,) = func
+        .call_async(&mut *store, (bytes::Bytes(arena), index))
+        .await?;
     take(store, batch, answer)
 }
 

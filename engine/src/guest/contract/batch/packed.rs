@@ -4,7 +4,7 @@
 //! Names no Wasmtime: what a handler may do it asks of [`Rights`].
 
 use crate::message::{Message, PAYLOAD_BYTES_MAX, fault_of_headers};
-use crate::outbox::{Mark, Outbox};
+use crate::outbox::{Mark, Outbox, Row, size};
 use crate::outcome::{Fault, FaultKind};
 use crate::pack::{Pack, ROW};
 
@@ -87,7 +87,7 @@ pub(crate) trait Rights {
 /// overflowed. After an error the outbox is to be discarded.
 ///
 /// # Errors
-/// What is wrong with it: of several things the first.
+/// What is wrong with it: first where sends lie, then how much they are, then what they are.
 pub(crate) fn read(
     answer: Answer<'_>,
     messages: usize,
@@ -114,23 +114,18 @@ pub(crate) fn read(
     if !rest.is_empty() {
         return nonsense(format!("a send of {} numbers; it has {ROW}", rest.len()));
     }
-    let bound = outbox.bound();
-    if rows.len() > bound.messages_max || answer.arena.len() > bound.bytes_max {
+    if rows.len() > outbox.bound().messages_max {
         outbox.set_overflowed();
         return Ok(());
     }
-    let reader = Reader {
-        arena: answer.arena,
-        messages,
-        rights,
-        subject: b"",
-        headers: b"",
-        subjects: 0,
-        message: 0,
-        base: rows.first().map_or(0, |row| row[1] as usize),
-        end: 0,
-    };
-    reader.sends(rows, outbox)
+    let arena = answer.arena;
+    let bytes = places(rows, arena.len(), messages)?;
+    // Held before it is looked at: what one copy has brought near is read faster.
+    outbox.hold_for(rows, arena, bytes);
+    if outbox.overflowed().is_none() && parts(rows, arena, rights)? {
+        outbox.set_one_subject();
+    }
+    Ok(())
 }
 
 /// What an outcome's number says: nothing of a message that is acknowledged. `None` if it is no outcome.
@@ -151,114 +146,115 @@ fn nonsense<T>(what: String) -> Result<T, Fault> {
     ))
 }
 
-/// Reads sends, one behind the other.
-struct Reader<'a, R> {
-    arena: &'a [u8],
-    /// Messages of the call.
-    messages: usize,
-    rights: &'a R,
-    /// The latest subject and headers that were found good: most sends of a call have the same.
-    subject: &'a [u8],
-    headers: &'a [u8],
-    /// How many times a subject came that was not the one before.
-    subjects: usize,
-    /// The latest send's message.
-    message: u32,
-    /// Where the first send begins, and where the latest ends.
-    base: usize,
-    end: usize,
+/// Sees that each send is for a message of the call, that they are in these messages' order, and that each lies behind the one before,
+/// within so many bytes of arena; how many bytes all have.
+#[inline]
+fn places(rows: &[Row], arena_bytes: usize, messages: usize) -> Result<usize, Fault> {
+    let (mut before, mut last, mut bytes) = (0, 0, 0);
+    for row in rows {
+        let &[message, start, .., payload] = row;
+        let size = size(row);
+        let (start, end) = (start as usize, start as usize + size);
+        let ordered = last <= message && before <= start;
+        let within = (message as usize) < messages && end <= arena_bytes;
+        if !(ordered && within && payload as usize <= PAYLOAD_BYTES_MAX) {
+            return misplaced(row, (last, before), arena_bytes, messages);
+        }
+        (before, last) = (end, message);
+        bytes += size;
+    }
+    Ok(bytes)
 }
 
-impl<'a, R: Rights> Reader<'a, R> {
-    fn sends(mut self, rows: &[[u32; ROW]], outbox: &mut Outbox) -> Result<(), Fault> {
-        for row in rows {
-            self.accept(row)?;
-            if !matches!(outbox.mark(row[0] as usize), Some(Mark::Abandoned { .. })) {
-                let start = row[1] - self.base as u32;
-                outbox.hold_for(row[0], start, [row[2], row[3], row[4], row[5]]);
+/// What is wrong with a send that has no place there, behind one for message `last` that ends at `before`.
+#[cold]
+fn misplaced<T>(
+    row: &Row,
+    (last, before): (u32, usize),
+    arena_bytes: usize,
+    messages: usize,
+) -> Result<T, Fault> {
+    let &[message, start, .., payload] = row;
+    let end = start as usize + size(row);
+    nonsense(match () {
+        () if message as usize >= messages => {
+            format!("a send for message {message} of {messages}")
+        }
+        () if message < last => {
+            format!("a send for message {message} behind one for message {last}")
+        }
+        () if (start as usize) < before => {
+            format!("a send that begins at {start}, before the one before ends, at {before}")
+        }
+        () if end > arena_bytes => {
+            format!("a send from {start} to {end}, which is not in its {arena_bytes} bytes")
+        }
+        () => format!("a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"),
+    })
+}
+
+/// Sees that the parts of each send are what they have to be, and what its guest may send; whether all have one subject. Most sends of a
+/// call have the subject of the one before and neither a reply subject nor headers, or the same headers: these are looked at once.
+fn parts(rows: &[Row], arena: &[u8], rights: &impl Rights) -> Result<bool, Fault> {
+    let (mut last_subject, mut last_headers) = (&b""[..], &b""[..]);
+    let (mut subjects, mut rest) = (0, rows);
+    while let Some((&[message, start, subject, reply_to, headers, _], behind)) = rest.split_first()
+    {
+        let (subject, parts) = arena[start as usize..].split_at(subject as usize);
+        if subject.is_empty() || subject != last_subject {
+            subjects += 1;
+            last_subject = subject;
+            let allowed = rights.send(message as usize, text(subject)?);
+            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
+        }
+        if reply_to > 0 {
+            let allowed = rights.reply_to(message as usize, text(&parts[..reply_to as usize])?);
+            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
+        }
+        if headers > 0 {
+            let headers = &parts[reply_to as usize..][..headers as usize];
+            if headers != last_headers
+                && let Some(why) = fault_of_headers(headers)
+            {
+                return nonsense(format!("bad headers: {why}"));
             }
+            last_headers = headers;
         }
-        if self.subjects == 1 {
-            outbox.set_one_subject();
-        }
-        // Each lies behind the one before, all within the arena: so their bytes are within the outbox's bound, as the arena is.
-        outbox.put_frames(&self.arena[self.base.min(self.end)..self.end]);
-        Ok(())
+        rest = &behind[plain(subject, behind, arena)..];
     }
+    Ok(subjects == 1)
+}
 
-    /// Checks one send, whose parts lie one behind the other from its start on.
-    #[inline]
-    fn accept(&mut self, row: &[u32; ROW]) -> Result<(), Fault> {
-        let &[message, start, subject, reply_to, headers, payload] = row;
-        if message as usize >= self.messages {
-            return nonsense(format!("a send for message {message} of {}", self.messages));
-        }
-        if message < self.message {
-            let last = self.message;
-            return nonsense(format!(
-                "a send for message {message} behind one for message {last}"
-            ));
-        }
-        let start = start as usize;
-        if start < self.end {
-            let end = self.end;
-            return nonsense(format!(
-                "a send that begins at {start}, before the one before ends, at {end}"
-            ));
-        }
-        let subject_end = start + subject as usize;
-        let reply_end = subject_end + reply_to as usize;
-        let headers_end = reply_end + headers as usize;
-        let end = headers_end + payload as usize;
-        if end > self.arena.len() {
-            return self.outside(start, end);
-        }
-        let subject = &self.arena[start..subject_end];
-        let reply_to = &self.arena[subject_end..reply_end];
-        let headers = &self.arena[reply_end..headers_end];
-        self.check(message as usize, subject, reply_to, headers)?;
-        if payload as usize > PAYLOAD_BYTES_MAX {
-            return nonsense(format!(
-                "a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"
-            ));
-        }
-        (self.message, self.end) = (message, end);
-        (self.subject, self.headers) = (subject, headers);
-        Ok(())
+/// How many of these sends from the first on have this subject and neither a reply subject nor headers. Subjects of a usual length are
+/// compared without a call.
+fn plain(subject: &[u8], rows: &[Row], arena: &[u8]) -> usize {
+    match subject.len() {
+        8..=16 => plain_by(subject, rows, arena, ends::<8>),
+        17..=32 => plain_by(subject, rows, arena, ends::<16>),
+        _ => plain_by(subject, rows, arena, |bytes| bytes),
     }
+}
 
-    #[cold]
-    fn outside<T>(&self, start: usize, end: usize) -> Result<T, Fault> {
-        let bytes = self.arena.len();
-        nonsense(format!(
-            "a send from {start} to {end}, which is not in its {bytes} bytes"
-        ))
-    }
+#[inline(always)]
+fn plain_by<'a, K: PartialEq>(
+    subject: &'a [u8],
+    rows: &[Row],
+    arena: &'a [u8],
+    key: impl Fn(&'a [u8]) -> K,
+) -> usize {
+    let (length, known) = (subject.len(), key(subject));
+    let is_plain = |&&[_, start, subject, reply_to, headers, _]: &&Row| {
+        subject as usize == length
+            && reply_to | headers == 0
+            && key(&arena[start as usize..][..length]) == known
+    };
+    rows.iter().take_while(is_plain).count()
+}
 
-    fn check(
-        &mut self,
-        message: usize,
-        subject: &[u8],
-        reply_to: &[u8],
-        headers: &[u8],
-    ) -> Result<(), Fault> {
-        if subject != self.subject || subject.is_empty() {
-            self.subjects += 1;
-            let allowed = self.rights.send(message, text(subject)?);
-            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
-        }
-        if !reply_to.is_empty() {
-            let allowed = self.rights.reply_to(message, text(reply_to)?);
-            allowed.map_err(|why| Fault::new(FaultKind::Refused, why))?;
-        }
-        if headers.is_empty() || headers == self.headers {
-            return Ok(());
-        }
-        match fault_of_headers(headers) {
-            Some(why) => nonsense(format!("bad headers: {why}")),
-            None => Ok(()),
-        }
-    }
+/// The first and the last bytes, which are all of so few.
+#[inline(always)]
+fn ends<const N: usize>(bytes: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
+    (bytes.first_chunk(), bytes.last_chunk())
 }
 
 fn text(subject: &[u8]) -> Result<&str, Fault> {
@@ -334,7 +330,7 @@ mod tests {
         if outbox.overflowed().is_some() {
             return Err(Fault::new(FaultKind::Outbox, "full"));
         }
-        let runs = outbox.take_runs();
+        let runs = outbox.runs();
         let mut got = Vec::new();
         for message in outbox.release() {
             let run = runs.iter().find(|run| run.until as usize > got.len());

@@ -1,5 +1,6 @@
 //! The imports of contract 2: `types`, `producer` and `request-reply`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use wasmtime::StoreContextMut;
@@ -8,10 +9,11 @@ use wasmtime::component::{Resource, ResourceType, WasmStr};
 use super::super::super::HostLinker;
 use super::super::super::host::{CallError, Host};
 use super::WAITING;
-use super::message::Held;
+use super::message::{Held, Seen, add, remove, set_content_type};
 use super::table::{Client, MessageResource, Options};
 use super::types::WitError;
 use crate::message::Message;
+use crate::outbox::Outbox;
 
 type Cx<'a> = StoreContextMut<'a, Host>;
 type Answer<T> = wasmtime::Result<(Result<T, WitError>,)>;
@@ -41,7 +43,7 @@ fn link_clients(linker: &mut HostLinker) -> wasmtime::Result<()> {
         "client",
         ResourceType::host::<Client>(),
         |mut cx, handle| {
-            cx.data_mut().incoming.drop_client(handle);
+            cx.data_mut().incoming().drop_client(handle);
             Ok(())
         },
     )?;
@@ -50,13 +52,13 @@ fn link_clients(linker: &mut HostLinker) -> wasmtime::Result<()> {
         |mut cx: Cx<'_>, (name,): (String,)| {
             let host = cx.data_mut();
             let granted = host.connect(&name);
-            answer(granted.and_then(|()| host.incoming.connect().map_err(CallError::Ended)))
+            answer(granted.and_then(|()| host.incoming().connect().map_err(CallError::Ended)))
         },
     )?;
     types.func_wrap(
         "[method]client.disconnect",
         |mut cx: Cx<'_>, (client,): (Resource<Client>,)| {
-            let open = cx.data_mut().incoming.disconnect(client.rep())?;
+            let open = cx.data_mut().incoming().disconnect(client.rep())?;
             answer(open.then_some(()).ok_or_else(closed))
         },
     )
@@ -73,32 +75,27 @@ fn link_messages(linker: &mut HostLinker) -> wasmtime::Result<()> {
     types.resource(
         "message",
         ResourceType::host::<MessageResource>(),
-        |mut cx, handle| cx.data_mut().incoming.take(handle).map(drop),
+        |mut cx, handle| cx.data_mut().incoming().take(handle).map(drop),
     )?;
     types.func_wrap(
         "[constructor]message",
-        |mut cx: Cx<'_>, (data,): (Vec<u8>,)| Ok((cx.data_mut().incoming.make(data)?,)),
+        |mut cx: Cx<'_>, (data,): (Vec<u8>,)| Ok((cx.data_mut().incoming().make(data)?,)),
     )?;
     types.func_wrap("[method]message.topic", |cx: Cx<'_>, (m,): OfMessage| {
-        Ok((cx
-            .data()
-            .incoming
-            .message(m.rep())?
-            .topic()
-            .map(str::to_owned),))
+        Ok((cx.data().held(m.rep())?.topic().map(str::to_owned),))
     })?;
     types.func_wrap(
         "[method]message.content-type",
         |cx: Cx<'_>, (m,): OfMessage| {
-            let message = cx.data().incoming.message(m.rep())?;
+            let message = cx.data().held(m.rep())?;
             Ok((message.content_type().map(str::to_owned),))
         },
     )?;
     types.func_wrap("[method]message.data", |cx: Cx<'_>, (m,): OfMessage| {
-        Ok((cx.data().incoming.message(m.rep())?.shared_data(),))
+        Ok((cx.data().held(m.rep())?.shared_data(),))
     })?;
     types.func_wrap("[method]message.metadata", |cx: Cx<'_>, (m,): OfMessage| {
-        Ok((cx.data().incoming.message(m.rep())?.metadata(),))
+        Ok((cx.data().held(m.rep())?.metadata(),))
     })?;
     link_changes(linker)
 }
@@ -110,34 +107,46 @@ fn link_changes(linker: &mut HostLinker) -> wasmtime::Result<()> {
     let mut types = linker.instance(TYPES)?;
     types.func_wrap(
         "[method]message.set-content-type",
-        |cx: Cx<'_>, (m, value): With<String>| change(cx, &m, |held| held.set_content_type(value)),
+        |cx: Cx<'_>, (m, value): With<String>| {
+            change_pairs(cx, &m, |pairs| set_content_type(pairs, value))
+        },
     )?;
     types.func_wrap(
         "[method]message.set-data",
-        |cx: Cx<'_>, (m, data): With<Vec<u8>>| change(cx, &m, |held| held.set_data(data)),
+        |cx: Cx<'_>, (m, data): With<Vec<u8>>| change(cx, &m, |held, _| held.set_data(data)),
     )?;
     types.func_wrap(
         "[method]message.add-metadata",
-        |cx: Cx<'_>, (m, key, value): WithPair| change(cx, &m, |held| held.add(key, value)),
+        |cx: Cx<'_>, (m, key, value): WithPair| {
+            change_pairs(cx, &m, |pairs| add(pairs, key, value))
+        },
     )?;
     types.func_wrap(
         "[method]message.set-metadata",
         |cx: Cx<'_>, (m, pairs): With<Vec<(String, String)>>| {
-            change(cx, &m, |held| held.set_metadata(pairs))
+            change(cx, &m, |held, _| held.set_metadata(pairs))
         },
     )?;
     types.func_wrap(
         "[method]message.remove-metadata",
-        |cx: Cx<'_>, (m, key): With<String>| change(cx, &m, |held| held.remove(&key)),
+        |cx: Cx<'_>, (m, key): With<String>| change_pairs(cx, &m, |pairs| remove(pairs, &key)),
     )
 }
 
 fn change(
     mut cx: Cx<'_>,
     message: &Resource<MessageResource>,
-    change: impl FnOnce(&mut Held),
+    change: impl FnOnce(&mut Held, Option<&Message>),
 ) -> wasmtime::Result<()> {
-    cx.data_mut().incoming.change(message.rep(), change)
+    cx.data_mut().change(message.rep(), change)
+}
+
+fn change_pairs(
+    cx: Cx<'_>,
+    message: &Resource<MessageResource>,
+    to: impl FnOnce(&mut Vec<(String, String)>),
+) -> wasmtime::Result<()> {
+    change(cx, message, |held, handled| to(held.metadata_mut(handled)))
 }
 
 type SendParams = (Resource<Client>, WasmStr, Resource<MessageResource>);
@@ -145,19 +154,27 @@ type SendParams = (Resource<Client>, WasmStr, Resource<MessageResource>);
 fn send(cx: &mut Cx<'_>, (client, topic, message): &SendParams) -> Result<(), CallError> {
     let host = cx.data_mut();
     // Whatever comes of it, the guest has given it away.
-    let message = host
-        .incoming
-        .take(message.rep())
-        .map_err(CallError::Ended)?;
+    let message = host.incoming().take(message.rep());
+    let message = message.map_err(CallError::Ended)?;
     connected(host, client)?;
-    let topic = topic.to_str(&*cx).map_err(CallError::Ended)?.into_owned();
-    let host = cx.data_mut();
-    host.grants_send(&topic)?;
-    hold(host, &topic, &message)
+    let mut outbox = host.take_outbox()?;
+    let held = granted(&*cx, topic).and_then(|topic| {
+        let seen = cx.data().seen(&message);
+        hold(cx.data(), &topic, seen, &mut outbox)
+    });
+    cx.data_mut().put_outbox(outbox);
+    held
 }
 
-fn connected(host: &Host, client: &Resource<Client>) -> Result<(), CallError> {
-    let open = host.incoming.is_connected(client.rep());
+/// A topic that the guest may send to, where it lies.
+fn granted<'a>(cx: &'a Cx<'_>, topic: &WasmStr) -> Result<Cow<'a, str>, CallError> {
+    let topic = topic.to_str(cx).map_err(CallError::Ended)?;
+    cx.data().grants_send(&topic)?;
+    Ok(topic)
+}
+
+fn connected(host: &mut Host, client: &Resource<Client>) -> Result<(), CallError> {
+    let open = host.incoming().is_connected(client.rep());
     match open.map_err(CallError::Ended)? {
         true => Ok(()),
         false => Err(closed()),
@@ -165,12 +182,9 @@ fn connected(host: &Host, client: &Resource<Client>) -> Result<(), CallError> {
 }
 
 /// Holds a message for a topic that is granted.
-fn hold(host: &mut Host, topic: &str, message: &Held) -> Result<(), CallError> {
+fn hold(host: &Host, topic: &str, message: Seen<'_>, outbox: &mut Outbox) -> Result<(), CallError> {
     host.admits_send(topic)?;
-    let mut outbox = host.take_outbox()?;
-    let held = message.send(outbox.draft(topic));
-    host.put_outbox(outbox);
-    Ok(held?)
+    Ok(message.send(outbox.draft(topic))?)
 }
 
 fn link_requests(linker: &mut HostLinker) -> wasmtime::Result<()> {
@@ -178,22 +192,22 @@ fn link_requests(linker: &mut HostLinker) -> wasmtime::Result<()> {
     requests.resource(
         "request-options",
         ResourceType::host::<Options>(),
-        |mut cx, handle| cx.data_mut().incoming.take_options(handle).map(drop),
+        |mut cx, handle| cx.data_mut().incoming().take_options(handle).map(drop),
     )?;
     requests.func_wrap("[constructor]request-options", |mut cx: Cx<'_>, (): ()| {
-        Ok((cx.data_mut().incoming.make_options()?,))
+        Ok((cx.data_mut().incoming().make_options()?,))
     })?;
     requests.func_wrap(
         "[method]request-options.set-timeout-ms",
         |mut cx: Cx<'_>, (options, ms): (Resource<Options>, u32)| {
             let within = Duration::from_millis(ms.into());
-            cx.data_mut().incoming.set_within(options.rep(), within)
+            cx.data_mut().incoming().set_within(options.rep(), within)
         },
     )?;
     requests.func_wrap(
         "[method]request-options.set-expected-replies",
         |mut cx: Cx<'_>, (options, count): (Resource<Options>, u32)| {
-            let table = &mut cx.data_mut().incoming;
+            let table = cx.data_mut().incoming();
             table.set_expected(options.rep(), count as usize)
         },
     )?;
@@ -213,16 +227,22 @@ fn reply(
     to: &Resource<MessageResource>,
     message: &Resource<MessageResource>,
 ) -> Result<(), CallError> {
-    let table = &mut host.incoming;
-    let message = table.take(message.rep()).map_err(CallError::Ended)?;
-    let asked = table.message(to.rep()).map_err(CallError::Ended)?;
-    // It needs no grant: whoever sent that message has named it, and a guest can't.
-    let Some(subject) = asked.reply_to().map(str::to_owned) else {
-        return Err(CallError::Refused(
-            "nobody asked for a reply to this message".into(),
-        ));
-    };
-    hold(host, &subject, &message)
+    let message = host.incoming().take(message.rep());
+    let message = message.map_err(CallError::Ended)?;
+    let mut outbox = host.take_outbox()?;
+    let held = answered(host, to).and_then(|subject| {
+        let seen = host.seen(&message);
+        hold(host, subject, seen, &mut outbox)
+    });
+    host.put_outbox(outbox);
+    held
+}
+
+/// The subject on which a message asks for a reply. It needs no grant: whoever sent that message has named it, and a guest can't.
+fn answered<'a>(host: &'a Host, to: &Resource<MessageResource>) -> Result<&'a str, CallError> {
+    let asked = host.held(to.rep()).map_err(CallError::Ended)?;
+    let none = || CallError::Refused("nobody asked for a reply to this message".into());
+    asked.reply_to().ok_or_else(none)
 }
 
 type RequestParams = (
@@ -237,13 +257,13 @@ async fn request(
     (client, topic, message, options): RequestParams,
 ) -> Result<Vec<Resource<MessageResource>>, CallError> {
     let host = cx.data_mut();
-    let options = options.map(|options| host.incoming.take_options(options.rep()));
+    let options = options.map(|options| host.incoming().take_options(options.rep()));
     let asked = options.transpose().map_err(CallError::Ended)?;
     connected(host, &client)?;
-    let message = host.incoming.message(message.rep());
+    let message = host.held(message.rep());
     let question: Message = message.map_err(CallError::Ended)?.question(&topic)?;
     let replies = host.request(&question, asked.unwrap_or_default())?.await?;
-    let table = &mut cx.data_mut().incoming;
+    let table = cx.data_mut().incoming();
     let handles = replies.into_iter().map(|reply| table.reply(reply));
     handles.collect::<Result<_, _>>().map_err(CallError::Ended)
 }

@@ -11,7 +11,8 @@ use wasmtime::error::Context as _;
 use wasmtime::{Store, bail};
 
 pub(crate) use self::imports::link;
-pub(crate) use self::table::Table;
+pub(crate) use self::message::{Held, Seen};
+pub(crate) use self::table::{Table, no_message};
 
 use self::table::MessageResource;
 use self::types::WitError;
@@ -45,10 +46,10 @@ pub(crate) fn check(
     typed(store, instance, export).map(drop)
 }
 
-/// Makes the batch's one message a resource: a share of its bytes, no copy.
+/// Makes the batch's one message a resource: it stays where it is.
 fn lend(store: &mut Store<Host>, batch: &[Message]) -> wasmtime::Result<Resource<MessageResource>> {
     match batch {
-        [message] => store.data_mut().incoming.handle(message.clone()),
+        [_] => store.data_mut().incoming().handle(),
         batch => bail!(
             "a call of this contract has one message, not {}",
             batch.len()

@@ -45,11 +45,16 @@ impl Table {
     }
 
     /// The message that is handled: it is in flight, and counts as that.
-    pub(super) fn handle(
-        &mut self,
-        message: Message,
-    ) -> wasmtime::Result<Resource<MessageResource>> {
-        self.insert(Held::came(message), 0)
+    pub(super) fn handle(&mut self) -> wasmtime::Result<Resource<MessageResource>> {
+        self.insert(Held::handled(), 0)
+    }
+
+    /// Forgets all, to be used for another instance.
+    pub(crate) fn clear(&mut self) {
+        self.messages.clear();
+        self.clients.clear();
+        self.options.clear();
+        self.bytes = 0;
     }
 
     /// A reply: the guest keeps it alone.
@@ -58,7 +63,7 @@ impl Table {
         message: Message,
     ) -> wasmtime::Result<Resource<MessageResource>> {
         let bytes = message.bytes();
-        self.insert(Held::came(message), bytes)
+        self.insert(Held::reply(message), bytes)
     }
 
     /// A message that the guest makes.
@@ -85,21 +90,19 @@ impl Table {
     }
 
     /// A message.
-    pub(super) fn message(&self, handle: u32) -> wasmtime::Result<&Held> {
+    pub(crate) fn message(&self, handle: u32) -> wasmtime::Result<&Held> {
         let entry = self.messages.get(handle);
-        entry
-            .map(|entry| &entry.held)
-            .ok_or_else(|| none("message"))
+        entry.map(|entry| &entry.held).ok_or_else(no_message)
     }
 
     /// Changes a message.
-    pub(super) fn change(
+    pub(crate) fn change(
         &mut self,
         handle: u32,
         change: impl FnOnce(&mut Held),
     ) -> wasmtime::Result<()> {
         let entry = self.messages.get_mut(handle);
-        let entry = entry.ok_or_else(|| none("message"))?;
+        let entry = entry.ok_or_else(no_message)?;
         let before = entry.held.own_bytes();
         change(&mut entry.held);
         let after = entry.held.own_bytes();
@@ -111,7 +114,7 @@ impl Table {
     /// Takes a message away: it is sent, or dropped.
     pub(super) fn take(&mut self, handle: u32) -> wasmtime::Result<Held> {
         let entry = self.messages.remove(handle);
-        let entry = entry.ok_or_else(|| none("message"))?;
+        let entry = entry.ok_or_else(no_message)?;
         self.bytes -= entry.bytes;
         Ok(entry.held)
     }
@@ -168,6 +171,11 @@ impl Table {
     }
 }
 
+/// The same of a message.
+pub(crate) fn no_message() -> wasmtime::Error {
+    none("message")
+}
+
 /// The runtime has let a handle through that the table does not have.
 fn none(what: &str) -> wasmtime::Error {
     format_err!("the host has no such {what}")
@@ -180,8 +188,7 @@ mod tests {
     #[test]
     fn bytes_at_their_most_and_one_over_and_given_back() {
         let mut table = Table::default();
-        let handled = Message::new("a", &[0; 1_000]).unwrap();
-        table.handle(handled.clone()).unwrap();
+        table.handle().unwrap();
         table.make(vec![0; HELD_BYTES_MAX - 1]).unwrap();
         table.make(vec![0]).unwrap();
         assert!(
@@ -191,8 +198,11 @@ mod tests {
                 .to_string()
                 .contains("may hold")
         );
-        let mut table = Table::default();
-        let reply = table.reply(handled).unwrap();
+        table.clear();
+        assert_eq!((table.bytes, table.len()), (0, 0));
+        let reply = Message::new("a", &[0; 1_000]).unwrap();
+        let reply = table.reply(reply).unwrap();
+        assert_eq!(reply.rep(), 1, "as the first of a new one");
         assert_eq!(table.bytes, 1_001);
         table
             .change(reply.rep(), |held| held.set_data(vec![0; 10]))
