@@ -272,7 +272,9 @@ impl Batcher {
             return now;
         };
         let (messages, bytes) = self.fit(now, None);
-        if messages < waiting || messages == self.bound.messages_max {
+        // Of either kind: what fills a call doesn't wait for an older one that lingers.
+        let full = self.fresh.len().max(self.packed) >= self.bound.messages_max;
+        if messages < waiting || full {
             return now;
         }
         // Nothing learned yet: half the budget is left for the call.
@@ -747,6 +749,37 @@ mod tests {
         let full = pack(&b, 3, 1);
         b.batcher.push_pack(full);
         assert_eq!(b.batcher.ready(b.now), b.now, "a call is full");
+    }
+
+    #[test]
+    fn what_fills_a_call_does_not_wait_while_older_messages_of_the_other_kind_linger() {
+        for packed_first in [true, false] {
+            let linger = 2 * MS;
+            let mut b = Bench::new(
+                BatchBound {
+                    linger,
+                    ..bound(3, 1_000)
+                },
+                false,
+            );
+            let push = |b: &mut Bench, id, count, packed: bool| match packed {
+                true => {
+                    let pack = pack(b, id, count);
+                    b.batcher.push_pack(pack);
+                }
+                false => (id..id + count as u64).for_each(|id| b.push(id, 1)),
+            };
+            let came = b.now;
+            push(&mut b, 0, 1, packed_first);
+            b.now += MS;
+            push(&mut b, 1, 2, !packed_first);
+            assert_eq!(b.batcher.ready(b.now), came + linger);
+            push(&mut b, 3, 1, !packed_first);
+            assert_eq!(b.batcher.ready(b.now), b.now, "a call is full");
+            let calls = [b.next(), b.next()];
+            let of = |batch: &Batch| [ids(batch), packed_ids(batch)].concat();
+            assert_eq!(calls.each_ref().map(of), [vec![0], vec![1, 2, 3]]);
+        }
     }
 
     #[test]

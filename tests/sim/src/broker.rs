@@ -9,6 +9,8 @@ use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
 use crate::outbox::{GuestConfiguration, Outbox};
 use crate::outcome::Outcome;
+use crate::pack::Pack;
+use crate::packing::Published;
 use crate::rng::Rng;
 use crate::scenario::{Network, Scenario, Spec};
 use crate::seams::{Arrival, Transport};
@@ -35,8 +37,11 @@ pub(crate) struct ScriptedBroker {
     published: usize,
     /// Published and not admitted, a handler.
     pub(crate) backlog: Vec<VecDeque<u64>>,
-    loads: Vec<Load>,
-    bounds: Vec<Bound>,
+    /// Packs that are to be published, and those that were and are not admitted yet, a handler.
+    packs: Vec<Rc<[u64]>>,
+    pub(crate) packed: Vec<VecDeque<Published>>,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) bounds: Vec<Bound>,
     /// By time and by order of their making.
     pub(crate) back: BTreeMap<(Instant, u64), Back>,
     pub(crate) reports: BTreeMap<(Instant, u64), Report>,
@@ -72,6 +77,8 @@ impl ScriptedBroker {
             specs: scenario.specs.clone(),
             published: 0,
             backlog: vec![VecDeque::new(); handlers],
+            packs: scenario.packs.clone(),
+            packed: vec![VecDeque::new(); handlers],
             loads: vec![Load::default(); handlers],
             bounds: scenario
                 .handlers
@@ -100,7 +107,8 @@ impl ScriptedBroker {
             .specs
             .get(self.published)
             .map(|spec| self.world.borrow().base + spec.at);
-        let room = (0..self.backlog.len()).any(|index| self.fits(index));
+        let fits = |index| self.fits(index) || self.fitting_part(index) > 0;
+        let room = (0..self.backlog.len()).any(fits);
         let due = [
             published.map(|at| at.max(self.down_until)),
             room.then(|| now.max(self.down_until)),
@@ -114,9 +122,14 @@ impl ScriptedBroker {
 
     /// Whether nothing more will come of what was published.
     pub(crate) fn is_done(&self) -> bool {
-        let published =
-            self.published == self.specs.len() && self.backlog.iter().all(VecDeque::is_empty);
-        published && self.disconnects.is_empty() && self.changes.is_empty() && self.back.is_empty()
+        let admitted = self.backlog.iter().all(VecDeque::is_empty)
+            && self.packed.iter().all(VecDeque::is_empty);
+        let published = self.published == self.specs.len();
+        published
+            && admitted
+            && self.disconnects.is_empty()
+            && self.changes.is_empty()
+            && self.back.is_empty()
     }
 
     /// Whether nothing is counted as in flight.
@@ -137,7 +150,7 @@ impl ScriptedBroker {
         self.next_number
     }
 
-    fn id(&mut self) -> u64 {
+    pub(crate) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
     }
@@ -152,7 +165,7 @@ impl ScriptedBroker {
     }
 
     /// What a message counts in flight.
-    fn load(&self, serial: u64) -> Load {
+    pub(crate) fn load(&self, serial: u64) -> Load {
         let spec = &self.specs[serial as usize];
         Load::one(spec.bytes())
     }
@@ -164,7 +177,14 @@ impl ScriptedBroker {
             .get(self.published)
             .filter(|spec| base + spec.at <= now)
         {
-            self.backlog[spec.handler.index()].push_back(self.published as u64);
+            let (index, serial) = (spec.handler.index(), self.published as u64);
+            match spec.pack.map(|pack| &self.packs[pack]) {
+                None => self.backlog[index].push_back(serial),
+                Some(pack) if pack[0] == serial => {
+                    self.packed[index].push_back(Published::new(pack));
+                }
+                Some(_) => {}
+            }
             self.published += 1;
         }
     }
@@ -256,7 +276,7 @@ impl ScriptedBroker {
         }
     }
 
-    fn incoming(&self, serial: u64, id: u64, now: Instant) -> Incoming {
+    pub(crate) fn incoming(&self, serial: u64, id: u64, now: Instant) -> Incoming {
         let spec = &self.specs[serial as usize];
         Incoming {
             id,
@@ -265,6 +285,13 @@ impl ScriptedBroker {
             payload_bytes: spec.payload_bytes,
             arrived: now,
         }
+    }
+
+    /// Takes room back.
+    fn give_back(&mut self, handler: HandlerId, room: Load) {
+        let load = &mut self.loads[handler.index()];
+        let left = load.raw().checked_sub(room.raw());
+        *load = Load::from_raw(left.expect("what is returned was taken"));
     }
 
     /// Takes a message back that is to come again.
@@ -298,6 +325,19 @@ impl Transport for ScriptedBroker {
         arrivals.into_iter().for_each(take);
     }
 
+    fn receive_packs(&mut self, now: Instant, max: usize, mut take: impl FnMut(HandlerId, Pack)) {
+        let (mut taken, mut index) = (0, 0);
+        while taken < max && index < self.packed.len() && now >= self.down_until {
+            match self.next_pack(index, now) {
+                Some((handler, pack)) => {
+                    taken += pack.len();
+                    take(handler, pack);
+                }
+                None => index += 1,
+            }
+        }
+    }
+
     fn changed(&mut self, apply: &mut dyn FnMut(HandlerId, &HandlerLimits)) {
         let now = self.world.borrow().now;
         while let Some((_, id, limits)) = self.changes.pop_front_if(|(at, ..)| *at <= now) {
@@ -312,7 +352,7 @@ impl Transport for ScriptedBroker {
 
     fn begin_release(
         &mut self,
-        _: HandlerId,
+        from: HandlerId,
         inputs: &[Message],
         _: u64,
         outbox: &Outbox,
@@ -323,7 +363,7 @@ impl Transport for ScriptedBroker {
             return Ok(false);
         }
         let ledger = &mut self.world.borrow_mut().ledger;
-        ledger.release_refused(inputs, now);
+        ledger.release_refused(from, inputs, now);
         Err("too large".into())
     }
 
@@ -369,7 +409,7 @@ impl Transport for ScriptedBroker {
         self.world
             .borrow_mut()
             .ledger
-            .settled(handler, &message, outcome, now);
+            .settled_apart(handler, &message, outcome, now);
         if let Outcome::Nak(delay) = outcome {
             return self.take_back(handler, message, now + delay, now);
         }
@@ -377,9 +417,17 @@ impl Transport for ScriptedBroker {
         if outcome == Outcome::Ack {
             self.acked.push(serial);
         }
-        let load = &mut self.loads[handler.index()];
-        let left = load.raw().checked_sub(Load::one(message.bytes()).raw());
-        *load = Load::from_raw(left.expect("what is returned was taken"));
+        self.give_back(handler, Load::one(message.bytes()));
+    }
+
+    fn settle_pack(&mut self, handler: HandlerId, pack: Pack, now: Instant) {
+        self.world
+            .borrow_mut()
+            .ledger
+            .settled_pack(handler, &pack, now);
+        let serials = pack.messages().filter_map(|message| wire::serial(&message));
+        self.acked.extend(serials);
+        self.give_back(handler, Load::of(pack.len(), pack.bytes()));
     }
 
     fn flush(&mut self) {}

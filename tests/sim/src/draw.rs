@@ -1,6 +1,7 @@
 //! A seed's scenario: configuration, workload and faults, drawn at random. Every range was picked by hand, so that what is rare
 //! in production is common here.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::handler::{Rules, Setup};
@@ -31,15 +32,20 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     let rng = &mut rng;
     let rules = rules(seed, rng);
     let count = rng.between(1, 6);
-    let handlers: Vec<_> = (0..count).map(|index| plan(index, rng)).collect();
+    let mut handlers: Vec<_> = (0..count).map(|index| plan(index, rng)).collect();
     let lasts = rng.micros(1_000, 100_000);
-    let specs = specs(&handlers, lasts, rng);
+    let mut specs = specs(&handlers, lasts, rng);
     let calm = lasts * 2;
     let changes = changes(&handlers, lasts, rng);
+    let packs = match rules.ordered {
+        true => Vec::new(),
+        false => packs(&mut handlers, &mut specs, &mut Rng::new(seed, 5)),
+    };
     Scenario {
         seed,
         rules,
         specs: specs.into(),
+        packs,
         machine: machine(rng),
         network: network(lasts, rng),
         changes,
@@ -166,6 +172,65 @@ fn changes(
     changes
 }
 
+/// How one handler's messages are published in packs.
+struct Packing {
+    /// Packs in a thousand groups of messages that could be one.
+    packs: u32,
+    messages_max: u64,
+    /// Whether its guest says nothing of messages that are handled.
+    silent: bool,
+}
+
+/// Publishes some messages in packs: of those that are published at once. Handlers whose guests say which message each send is for may
+/// take them as they are; all others get their messages.
+fn packs(handlers: &mut [Plan], specs: &mut [Spec], rng: &mut Rng) -> Vec<Rc<[u64]>> {
+    let mut packing = |plan: &mut Plan| {
+        plan.setup.packs = plan.profile.attributes && rng.chance(800);
+        Packing {
+            packs: rng.pick(&[0, 500, 1_000]),
+            messages_max: rng.pick(&[2, 10, 100]),
+            silent: plan.setup.packs && rng.chance(500),
+        }
+    };
+    let times: Vec<_> = specs.iter().map(|spec| spec.at).collect();
+    let packings: Vec<_> = handlers.iter_mut().map(&mut packing).collect();
+    let mut packs = Vec::new();
+    for (packing, id) in packings.iter().zip(0..) {
+        let own = |spec: &Spec| spec.handler == HandlerId(id);
+        let serials: Vec<_> = (0..specs.len())
+            .filter(|place| own(&specs[*place]))
+            .collect();
+        for burst in serials.chunk_by(|one, other| times[*one] == times[*other]) {
+            pack_burst(packing, burst, specs, &mut packs, rng);
+        }
+    }
+    packs
+}
+
+/// Publishes some of one handler's messages, which come at once, in packs.
+fn pack_burst(
+    packing: &Packing,
+    mut burst: &[usize],
+    specs: &mut [Spec],
+    packs: &mut Vec<Rc<[u64]>>,
+    rng: &mut Rng,
+) {
+    while !burst.is_empty() {
+        let count = rng.between(1, packing.messages_max).min(burst.len() as u64);
+        let (group, rest) = burst.split_at(count as usize);
+        burst = rest;
+        let packed = rng.chance(packing.packs);
+        for serial in group {
+            let spec = &mut specs[*serial];
+            spec.pack = packed.then_some(packs.len());
+            spec.script.completes &= !packing.silent;
+        }
+        if packed {
+            packs.push(group.iter().map(|serial| *serial as u64).collect());
+        }
+    }
+}
+
 /// How often messages of one handler do what.
 struct Habits {
     poison: u32,
@@ -224,6 +289,7 @@ fn spec(habits: &[Habits], favourite: u64, at: Duration, rng: &mut Rng) -> Spec 
         payload_bytes: rng.between(8, habits.bytes) as usize,
         at,
         script: script(habits, rng),
+        pack: None,
     }
 }
 

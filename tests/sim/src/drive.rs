@@ -185,6 +185,7 @@ impl Drive {
         let waiting = self.shard.waiting();
         let mut world = self.world.borrow_mut();
         self.kept_most = self.kept_most.max(world.bytes_alive());
+        world.check_packs();
         let now = world.now;
         self.waiting_most = self.waiting_most.max(waiting);
         self.aged.turn_ends(world.bytes_read);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::guest_plan::{self, Course, Step};
 use crate::limits::HandlerLimits;
-use crate::message::{HandlerId, Message};
+use crate::message::HandlerId;
 use crate::outbox::{Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind};
 use crate::rng::Rng;
@@ -17,6 +17,7 @@ use crate::scenario::{Machine, Plan, Profile, Scenario, Spec};
 use crate::seams::{Call, Ended, Guest, Runnable, Started};
 use crate::slice::Way;
 use crate::time::Instant;
+use crate::wire;
 use crate::world::Shared;
 
 /// Direct calls that lose their core for longer than a slice, in a thousand.
@@ -164,7 +165,10 @@ impl ScriptedGuest {
         if over || late {
             return Some(self.end(running.call, running.number, running.course, running.took));
         }
-        self.world.borrow_mut().ledger.tally.suspensions += 1;
+        self.world
+            .borrow_mut()
+            .ledger
+            .suspended(&running.call.batch);
         self.suspended.push(running);
         None
     }
@@ -173,7 +177,7 @@ impl ScriptedGuest {
     fn end(&mut self, mut call: Call, number: u64, course: Course, took: Duration) -> Ended {
         self.used += 1;
         let at = self.world.borrow().now;
-        guest_plan::count_met(self, &call.batch.messages, &course);
+        guest_plan::count_met(self, &wire::inputs(&call.batch), &course);
         let ledger = &mut self.world.borrow_mut().ledger;
         ledger.ended(number, &course, took, at);
         if course.result.is_err() && !course.overflowed && self.rng.chance(300) {
@@ -207,7 +211,7 @@ impl Guest for ScriptedGuest {
         );
         let id = call.handler;
         if !self.takes_slot() {
-            self.world.borrow_mut().ledger.refused(id);
+            self.world.borrow_mut().ledger.refused(&call);
             return Started::NoSlot(call);
         }
         let number = self.world.borrow_mut().ledger.began(&call, now);
@@ -221,7 +225,7 @@ impl Guest for ScriptedGuest {
             // A component that waits goes on a fiber whatever the shard says: the guest sees to it that it keeps no read buffer.
             let batch = Arc::get_mut(&mut call.batch)
                 .expect("nobody else holds the batch of a call that begins");
-            batch.messages.iter_mut().for_each(Message::detach);
+            batch.detach();
         }
         let running = Running {
             call,

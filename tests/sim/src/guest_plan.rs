@@ -10,7 +10,7 @@ use crate::outbox::{GuestConfiguration, Mark, Outbox};
 use crate::outcome::FaultKind;
 use crate::scenario::{OUT_PLAIN, Script};
 use crate::seams::Call;
-use crate::wire::{Origin, serial};
+use crate::wire::{Origin, inputs, serial};
 
 /// A time above every deadline.
 const ENDLESS: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         result: Ok(()),
         overflowed: false,
         sends: 0,
-        marks: vec![None; call.batch.messages.len()],
+        marks: vec![None; call.batch.len()],
         updates: false,
         met: 0,
         attributes: profile.attributes,
@@ -101,7 +101,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         return course;
     }
     let specs = Rc::clone(&guest.specs);
-    for (place, message) in call.batch.messages.iter().enumerate() {
+    for (place, message) in inputs(&call.batch).iter().enumerate() {
         let number_of = serial(message).expect("the broker put it there") as usize;
         let script = &specs[number_of].script;
         let met = guest.met[number_of];

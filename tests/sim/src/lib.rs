@@ -53,6 +53,7 @@ pub mod goals;
 mod guest;
 mod guest_plan;
 mod network;
+mod packing;
 mod rng;
 mod scenario;
 pub mod seeds;

@@ -51,6 +51,8 @@ pub(crate) struct Spec {
     pub(crate) payload_bytes: usize,
     pub(crate) at: Duration,
     pub(crate) script: Script,
+    /// The pack that it is published in, by its place among the packs.
+    pub(crate) pack: Option<usize>,
 }
 
 impl Spec {
@@ -144,6 +146,8 @@ pub(crate) struct Scenario {
     pub(crate) handlers: Vec<Plan>,
     /// By serial number; in order of publication.
     pub(crate) specs: Rc<[Spec]>,
+    /// Of each pack the serial numbers of its messages, which are published at once and are one handler's.
+    pub(crate) packs: Vec<Rc<[u64]>>,
     pub(crate) machine: Machine,
     pub(crate) network: Network,
     /// Changes of limits, in order of time.

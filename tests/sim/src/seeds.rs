@@ -134,13 +134,14 @@ pub fn replay(seed: u64, prints: bool) -> Result<u64, Failure> {
     Ok(ran.hash)
 }
 
-/// A seed's scenario, without its messages.
+/// A seed's scenario, without its messages and packs.
 struct Shown(u64);
 
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut scenario = draw::scenario(self.0);
         scenario.specs = [].into();
+        scenario.packs.clear();
         scenario.fmt(f)
     }
 }

@@ -94,6 +94,7 @@ fn scenario(reads: u32) -> Scenario {
         payload_bytes,
         at: milli * read,
         script: Script::default(),
+        pack: None,
     };
     let read = |read: u32| {
         let busy = (0..BUSY).map(move |_| message(read, 0, BUSY_BYTES));
@@ -114,6 +115,7 @@ fn scenario(reads: u32) -> Scenario {
             plan(1, 10 * Duration::from_secs(1)),
         ],
         specs: (0..reads).flat_map(read).collect(),
+        packs: Vec::new(),
         machine: Machine {
             slots: 10,
             suspended_max: 1,

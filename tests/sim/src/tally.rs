@@ -62,6 +62,38 @@ tally! {
     releases_refused
     /// Reports that came again, or too late.
     repeated
+    /// Packs that came, or parts of them that did.
+    packs
+    /// Those that came in part, since there was no room for more.
+    packs_parted
+    /// Those whose handler takes messages one by one.
+    packs_opened
+    /// Those of several messages whose handler takes them as they are.
+    packs_several
+    /// Calls of packs.
+    pack_calls
+    /// Those that left some of a pack behind.
+    packs_cut
+    /// Those of several packs.
+    packs_joined
+    /// Those made while messages of their handler waited that were in no pack.
+    packs_beside
+    /// Calls of other messages made while packs of their handler waited.
+    packs_passed
+    /// Calls of packs that found no slot.
+    packs_refused
+    /// Calls of packs that overran their slice.
+    packs_overran
+    /// Calls of packs that were suspended, each time.
+    packs_suspended
+    /// Calls of several messages in packs that failed, which were treated apart then.
+    packs_failed
+    /// Packs that were handled as a whole.
+    packs_settled
+    /// Messages in packs that were settled apart since the guest said something, or sends had to be confirmed.
+    packed_apart
+    /// Messages that were shed in their packs.
+    packed_shed
     /// Releases that waited too long.
     overdue
     /// Configuration updates.

@@ -1,10 +1,13 @@
-//! How messages come: several in one read buffer, each a slice of it, in the form that NATS has.
+//! How messages come: several in one read buffer, each a slice of it, in the form that NATS has; or laid out in a pack.
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::batch::Batch;
 use crate::message::{Format, Layout, Message, Span};
+use crate::pack::{Pack, Row};
 use crate::time::Instant;
 
 /// A message that is to be cut from a read buffer.
@@ -53,16 +56,7 @@ pub(crate) fn read(incoming: &[Incoming], before: u64) -> (Vec<Message>, Read) {
     for message in incoming {
         cuts.push(write(&mut bytes, message));
     }
-    let token = Arc::new(());
-    let read = Read {
-        before,
-        bytes: bytes.len() as u64,
-        token: Arc::downgrade(&token),
-    };
-    let buffer = Bytes::from_owner(ReadBuffer {
-        bytes,
-        _token: token,
-    });
+    let (buffer, read) = watched(bytes, before);
     let cut = |(message, (start, end, layout)): (&Incoming, (usize, usize, Layout))| {
         let mut cut = Message::from_frame(buffer.slice(start..end), layout);
         cut.id = message.id;
@@ -70,6 +64,78 @@ pub(crate) fn read(incoming: &[Incoming], before: u64) -> (Vec<Message>, Read) {
         cut
     };
     (incoming.iter().zip(cuts).map(cut).collect(), read)
+}
+
+/// A buffer of which one sees whether somebody still holds some of it.
+fn watched(bytes: BytesMut, before: u64) -> (Bytes, Read) {
+    let token = Arc::new(());
+    let read = Read {
+        before,
+        bytes: bytes.len() as u64,
+        token: Arc::downgrade(&token),
+    };
+    let owner = ReadBuffer {
+        bytes,
+        _token: token,
+    };
+    (Bytes::from_owner(owner), read)
+}
+
+/// Lays a pack out, before which so many bytes came, and cuts the part from it that comes here: the rest went elsewhere, or comes later.
+pub(crate) fn lay_out(whole: &[Incoming], part: Range<usize>, before: u64) -> (Pack, Read) {
+    let (mut bytes, mut rows) = (BytesMut::new(), Vec::new());
+    for message in whole {
+        let (start, payload) = (bytes.len() as u32, payload(message));
+        let parts = [message.subject.as_bytes(), b"", HEADERS, &payload];
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        let [subject, reply_to, headers, payload] = parts.map(|part| part.len() as u32);
+        rows.push([start, subject, reply_to, headers, payload, 0]);
+    }
+    let (buffer, read) = watched(bytes, before);
+    let mut pack = Pack::laid_out(buffer, rows);
+    pack.split_to(part.start);
+    pack = pack.split_to(part.len());
+    let first = &whole[part.start];
+    (pack.first_id, pack.arrived) = (first.id, Some(first.arrived));
+    (pack, read)
+}
+
+/// The messages of a call, those in packs as messages of their own.
+pub(crate) fn inputs(batch: &Batch) -> Vec<Message> {
+    let packed = batch.packs.iter().flat_map(Pack::messages);
+    packed.chain(batch.messages.iter().cloned()).collect()
+}
+
+/// Whether a pack is, where a guest reads it, what it is message by message.
+pub(crate) fn lies_as_it_is(pack: &Pack) -> bool {
+    let mut arena = pack.arena();
+    let mut next = |len: u32| arena.split_off(..len as usize).unwrap_or_default();
+    let mut start = pack.start();
+    let mut same = |row: &Row, message: &Message| {
+        let [from, subject, reply_to, headers, payload, attempts] = *row;
+        let parts = [subject, reply_to, headers, payload].map(&mut next);
+        let whole = [
+            message.raw_subject(),
+            message.raw_reply_to(),
+            message.raw_headers(),
+            message.payload(),
+        ];
+        let follows = from == std::mem::replace(&mut start, from + row[1..5].iter().sum::<u32>());
+        follows && parts == whole && attempts == message.attempts
+    };
+    let all = pack.rows().iter().zip(pack.messages());
+    let all = all.filter(|(row, message)| same(row, message)).count() == pack.len();
+    all && arena.is_empty()
+}
+
+/// The headers of each message.
+const HEADERS: &[u8] = b"N: 1\r\n";
+
+/// The payload of a message: its serial number, and as much as there is to be.
+fn payload(message: &Incoming) -> Vec<u8> {
+    let mut payload = message.serial.to_be_bytes().to_vec();
+    payload.resize(message.payload_bytes.max(8), b'.');
+    payload
 }
 
 /// Writes one message as it comes over the wire: where it lies, and its parts within.
@@ -83,10 +149,8 @@ fn write(buffer: &mut BytesMut, message: &Incoming) -> (usize, usize, Layout) {
     put(b"MSG ");
     let subject = put(message.subject.as_bytes());
     put(b" 1\r\n");
-    let headers = put(b"N: 1\r\n");
-    let mut payload = message.serial.to_be_bytes().to_vec();
-    payload.resize(message.payload_bytes.max(8), b'.');
-    let payload = put(&payload);
+    let headers = put(HEADERS);
+    let payload = put(&payload(message));
     put(b"\r\n");
     let layout = Layout {
         subject,

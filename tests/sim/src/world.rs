@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     /// Read buffers of which somebody still holds some, as last looked.
     pub(crate) reads: Vec<Read>,
+    /// Buffers of packs that were taken as they are, of which somebody still holds some, and the ids of their messages.
+    pub(crate) packs: Vec<(Read, Vec<u64>)>,
     /// Read buffers that came.
     pub(crate) buffers_read: u64,
     /// Their bytes.
@@ -40,6 +42,7 @@ impl World {
             now: base,
             ledger,
             reads: Vec::new(),
+            packs: Vec::new(),
             buffers_read: 0,
             bytes_read: 0,
         }))
@@ -48,6 +51,14 @@ impl World {
     /// Lets time pass.
     pub(crate) fn advance(&mut self, by: Duration) {
         self.now += by;
+    }
+
+    /// Sees to it that no pack's buffer is kept by what is none of that pack any more.
+    pub(crate) fn check_packs(&mut self) {
+        self.packs.retain(|(read, _)| read.is_alive());
+        for (read, ids) in &self.packs {
+            self.ledger.check_pack_kept(ids, read.bytes);
+        }
     }
 
     /// Bytes of read buffers of which somebody still holds some.

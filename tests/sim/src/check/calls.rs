@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::batch::Origin;
+use crate::batch::{Batch, Origin};
 use crate::guest_plan::Course;
 use crate::message::{HandlerId, Message};
 use crate::outbox::Mark;
@@ -10,7 +10,7 @@ use crate::outcome::FaultKind;
 use crate::seams::Call;
 use crate::slice::Way;
 use crate::time::Instant;
-use crate::wire::serial;
+use crate::wire::{inputs, serial};
 
 use super::sends::Failure;
 use super::{Expect, Ledger, SplitBook, State};
@@ -36,6 +36,8 @@ pub(crate) struct CallRecord {
     pub(crate) pending: u32,
     /// Whether it is known which message each of them is for.
     pub(crate) attributes: bool,
+    /// Whether its messages must be treated apart: the guest said something of some, or not all sends were done at once.
+    pub(crate) apart: bool,
     /// Why some of them failed, and for which message each was: in the order in which that was found out.
     pub(crate) failures: Vec<(u64, Failure)>,
     /// Whether its update must come.
@@ -53,25 +55,27 @@ impl Ledger {
     }
 
     /// The guest refused a call, or said that it would.
-    pub(crate) fn refused(&mut self, id: HandlerId) {
+    pub(crate) fn refused(&mut self, call: &Call) {
         self.tally.slots_refused += 1;
-        self.books[id.index()].refused_turn = self.turn;
+        self.tally.packs_refused += u64::from(!call.batch.packs.is_empty());
+        self.books[call.handler.index()].refused_turn = self.turn;
     }
 
     /// A call begins: its number.
     pub(crate) fn began(&mut self, call: &Call, now: Instant) -> u64 {
         let (number, batch) = (self.calls.len() as u64, &call.batch);
-        let messages = &batch.messages;
+        let messages = &inputs(batch)[..];
         self.note(
             now,
             "call",
             [number, u64::from(call.handler.0), messages.len() as u64],
         );
-        self.check_size(call);
+        self.check_size(call, messages);
+        self.check_packed(call.handler, batch, messages);
         self.check_way(call, now);
         self.check_allowed(call.handler, now);
-        self.count_call(call);
-        let made_again = self.restarts(call);
+        self.count_call(call, messages);
+        let made_again = self.restarts(messages);
         for (place, message) in messages.iter().enumerate() {
             let line = self.delivery(message.id).line as u64;
             self.note(now, "  with", [message.id, line, call.batch.origin as u64]);
@@ -96,6 +100,7 @@ impl Ledger {
             released: 0,
             pending: 0,
             attributes: false,
+            apart: false,
             failures: Vec::new(),
             updates: false,
             history: 0,
@@ -104,16 +109,12 @@ impl Ledger {
         number
     }
 
-    fn check_size(&mut self, call: &Call) {
+    fn check_size(&mut self, call: &Call, messages: &[Message]) {
         let limits = &self.books[call.handler.index()].limits;
         let (most, most_bytes) = (limits.batch_messages_max, limits.batch_bytes_max);
         let (count, bytes) = (
-            call.batch.messages.len(),
-            call.batch
-                .messages
-                .iter()
-                .map(Message::bytes)
-                .sum::<usize>(),
+            messages.len(),
+            messages.iter().map(Message::bytes).sum::<usize>(),
         );
         self.check(count > 0, || "a call without messages".into());
         if call.batch.origin == Origin::Fresh {
@@ -122,8 +123,7 @@ impl Ledger {
                 format!("a call of {count} messages, {bytes} bytes; {most}, {most_bytes} may be")
             });
         }
-        let alone =
-            call.batch.origin == Origin::Alone || call.batch.messages.iter().any(|m| m.alone);
+        let alone = call.batch.origin == Origin::Alone || messages.iter().any(|m| m.alone);
         self.check(!alone || count == 1, || {
             format!("{count} messages in a call of one that must be alone")
         });
@@ -172,12 +172,12 @@ impl Ledger {
     }
 
     /// Counts a call that is made of a failed batch, and every other.
-    fn count_call(&mut self, call: &Call) {
+    fn count_call(&mut self, call: &Call, messages: &[Message]) {
         self.tally.calls += 1;
-        let restarted = self.restarts(call);
+        let restarted = self.restarts(messages);
         let book = &mut self.books[call.handler.index()];
         book.counts.calls += 1;
-        book.counts.called_messages += call.batch.messages.len() as u64;
+        book.counts.called_messages += messages.len() as u64;
         if call.batch.origin != Origin::Split || restarted {
             return;
         }
@@ -196,11 +196,9 @@ impl Ledger {
     }
 
     /// Whether a call is one that overran, made again.
-    fn restarts(&self, call: &Call) -> bool {
-        let ids = call.batch.messages.iter().map(|m| m.id);
-        let last = call
-            .batch
-            .messages
+    fn restarts(&self, messages: &[Message]) -> bool {
+        let ids = messages.iter().map(|m| m.id);
+        let last = messages
             .first()
             .and_then(|m| self.deliveries[m.id as usize - 1].last);
         let last = last.map(|number| &self.calls[number as usize]);
@@ -210,7 +208,11 @@ impl Ledger {
     fn check_input(&mut self, call: &Call, message: &Message) {
         let delivery = self.delivery(message.id);
         let (state, attempts, alone) = (delivery.state, delivery.attempts, delivery.alone);
-        let same = delivery.handler == call.handler && Some(delivery.serial) == serial(message);
+        let (number, of) = (delivery.serial, delivery.handler);
+        let spec = &self.specs[number as usize];
+        let same = of == call.handler
+            && Some(number) == serial(message)
+            && (message.subject(), message.bytes()) == (&*spec.subject, spec.bytes());
         let id = message.id;
         self.check(same, || format!("message {id} is not what came"));
         self.check(state == State::Queued, || {
@@ -257,12 +259,19 @@ impl Ledger {
         let record = &mut self.calls[number as usize];
         record.overran = true;
         let (ids, handler) = (record.ids.clone(), record.handler);
+        self.tally.packs_overran += u64::from(self.delivery(ids[0]).pack.is_some());
         let stay = now + self.fiber_stay_first;
         let book = &mut self.books[handler.index()];
         book.counts.overran += 1;
         book.fiber_until = Some(stay);
         ids.into_iter()
             .for_each(|id| self.set_state(id, State::Queued));
+    }
+
+    /// A call is suspended.
+    pub(crate) fn suspended(&mut self, batch: &Batch) {
+        self.tally.suspensions += 1;
+        self.tally.packs_suspended += u64::from(!batch.packs.is_empty());
     }
 
     /// A call ends, which took so long. One that overran and is short after all has its handler called directly again.
@@ -281,6 +290,7 @@ impl Ledger {
         let record = &mut self.calls[number as usize];
         record.result = Some(verdict);
         record.marks.clone_from(&course.marks);
+        record.apart = course.marks.iter().any(Option::is_some);
         let handler = record.handler;
         record.history = self.books[handler.index()].history;
         self.note_history(handler, verdict.is_err(), now);
@@ -296,6 +306,7 @@ impl Ledger {
         let (ids, handler, origin) = (record.ids.clone(), record.handler, record.origin);
         self.tally.faults += 1;
         self.books[handler.index()].counts.faults[kind as usize] += 1;
+        self.unpack(&ids);
         match ids.as_slice() {
             [id] => self.set_state(*id, State::Resolved(Expect::Attempt(kind))),
             _ => self.failed_together(handler, &ids, origin, now),
@@ -303,14 +314,21 @@ impl Ledger {
     }
 
     /// The broker refuses what a call that ended well would send, before any of it is released: the call failed after all.
-    pub(crate) fn release_refused(&mut self, inputs: &[Message], now: Instant) {
-        let State::Released(number) = self.delivery(inputs[0].id).state else {
+    pub(crate) fn release_refused(&mut self, id: HandlerId, inputs: &[Message], now: Instant) {
+        let Some(number) = self.ended_well.last().copied() else {
             return self.violate(|| "a release of no call that ended well".into());
         };
         self.note(now, "release refused", [number, 0, 0]);
         self.tally.releases_refused += 1;
         let record = &mut self.calls[number as usize];
-        let same = record.ids.iter().copied().eq(inputs.iter().map(|m| m.id));
+        // What is in packs is no transport's to name.
+        let packed = self.deliveries[record.ids[0] as usize - 1].pack.is_some();
+        let ids = inputs.iter().map(|m| m.id);
+        let same = record.handler == id
+            && match packed {
+                true => inputs.is_empty(),
+                false => record.ids.iter().copied().eq(ids),
+            };
         let (handler, sends, released) = (record.handler, record.sends, record.released);
         record.result = Some(Err(FaultKind::Refused));
         (record.sends, record.updates, record.until) = (0, false, None);

@@ -5,6 +5,7 @@
 
 mod calls;
 mod counts;
+mod packs;
 mod rest;
 mod sends;
 mod settled;
@@ -75,6 +76,10 @@ pub(crate) struct Delivery {
     pub(crate) alone: bool,
     /// Whether it is in a part of a failed batch.
     pub(crate) in_split: bool,
+    /// The pack that it is in, until it is treated apart.
+    pub(crate) pack: Option<u64>,
+    /// When it came first.
+    pub(crate) arrived: Instant,
     /// Its last call since it came.
     pub(crate) last: Option<u64>,
     /// Its place among the lines.
@@ -101,6 +106,10 @@ pub(crate) struct Book {
     pub(crate) counts: Counts,
     /// Deliveries that wait.
     pub(crate) queued: usize,
+    /// Whether packs go into its calls as they are.
+    pub(crate) packs: bool,
+    /// Deliveries that wait in packs.
+    pub(crate) packed: BTreeSet<u64>,
     pub(crate) split: Option<SplitBook>,
     pub(crate) in_split: usize,
     /// The last turn in which the guest refused a call.
@@ -144,6 +153,9 @@ pub(crate) struct Ledger {
     open_letters: Vec<(u64, Instant)>,
     /// Calls that ended well in this turn.
     ended_well: Vec<u64>,
+    /// Packs that came, and those of which messages were shed in this turn.
+    packs: u64,
+    packs_shed: Vec<u64>,
     resolved: usize,
     unsettled: usize,
     /// Unsettled deliveries of each handler and subject, where order is kept.
@@ -162,6 +174,8 @@ impl Ledger {
             droppable: plan.setup.droppable,
             counts: Counts::default(),
             queued: 0,
+            packs: plan.setup.packs,
+            packed: BTreeSet::new(),
             split: None,
             in_split: 0,
             refused_turn: 0,
@@ -191,6 +205,8 @@ impl Ledger {
             open_calls: Vec::new(),
             open_letters: Vec::new(),
             ended_well: Vec::new(),
+            packs: 0,
+            packs_shed: Vec::new(),
             resolved: 0,
             unsettled: 0,
             lines: Vec::new(),
@@ -244,6 +260,8 @@ impl Ledger {
                 alone: false,
                 in_split: false,
                 lost: 0,
+                pack: None,
+                arrived: now,
                 last: None,
                 line,
             });
@@ -261,7 +279,8 @@ impl Ledger {
         (delivery.attempts, delivery.alone) = (message.attempts, message.alone);
         // A fresh copy knows nothing of what became of another.
         delivery.lost = message.returns.into();
-        delivery.last = None;
+        delivery.arrived = message.arrived_or(now);
+        (delivery.last, delivery.pack) = (None, None);
         let state = delivery.state;
         self.check(state == State::Outside, || {
             format!("message {serial} came while it was {state:?}")
@@ -291,6 +310,7 @@ impl Ledger {
         let delivery = self.delivery(id);
         let from = std::mem::replace(&mut delivery.state, to);
         let (serial, handler, line) = (delivery.serial, delivery.handler, delivery.line);
+        let packed = delivery.pack.is_some();
         let stays = matches!(to, State::Queued | State::Called(_)) && delivery.in_split;
         let leaves = delivery.in_split && !stays;
         delivery.in_split = stays;
@@ -298,6 +318,10 @@ impl Ledger {
         book.queued += usize::from(to == State::Queued);
         book.queued -= usize::from(from == State::Queued);
         book.in_split -= usize::from(leaves);
+        match packed && to == State::Queued {
+            true => book.packed.insert(id),
+            false => book.packed.remove(&id),
+        };
         self.resolved += usize::from(matches!(to, State::Resolved(_)));
         self.resolved -= usize::from(matches!(from, State::Resolved(_)));
         if to == State::Done && from != State::Done {

@@ -28,6 +28,7 @@ impl Ledger {
                 format!("call {number} ended well: {released} of {sends} sends are released, an update is not: {updates}")
             });
         }
+        self.check_shed_packs();
         let resolved = self.resolved;
         self.check(resolved == 0, || {
             format!("{resolved} messages of which all is known are not settled")
@@ -109,10 +110,17 @@ impl Ledger {
 
     /// Until when at most all that waits may wait for others to come, if it may.
     fn lingers(&self, id: HandlerId, now: Instant) -> Option<Instant> {
-        let Book { limits, queued, .. } = &self.books[id.index()];
+        let Book {
+            limits,
+            queued,
+            packed,
+            ..
+        } = &self.books[id.index()];
+        // Packs are called apart from other messages, and either may fill a call.
+        let most = packed.len().max(queued - packed.len());
         if limits.linger.is_zero()
             || *queued == 0
-            || (!self.ordered && *queued >= limits.batch_messages_max)
+            || (!self.ordered && most >= limits.batch_messages_max)
         {
             return None;
         }

@@ -69,6 +69,7 @@ impl Ledger {
         self.keep_send(send, whose, matches!(sent, Sent::Pending));
         let record = &mut self.calls[number as usize];
         record.pending += u32::from(matches!(sent, Sent::Pending));
+        record.apart |= *sent != Sent::Done;
         if matches!(sent, Sent::Refused(_)) {
             self.tally.refusals += 1;
             record.failures.push((input, Failure::Refused));
