@@ -80,13 +80,21 @@ fn configure(
         guests.has_wasi(id),
         &[],
     );
+    let fed = !handler.subjects.is_empty() || handler.takes_stream();
+    if !fed && !guests.contract(id).configures() {
+        return Err(StartError::Config(format!(
+            "handler {:?} has no subjects, and a component of `{}` names none: it would get no messages, so give it some (`subjects`, `--subject`)",
+            handler.name,
+            guests.contract(id).interface()
+        )));
+    }
     let configuration = guests
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
-    if configuration.channels.is_empty() && handler.subjects.is_empty() && !handler.takes_stream() {
+    if configuration.channels.is_empty() && !fed {
         return Err(failed(
-            "named no channels, as only that of contract 1 can, and its handler has no subjects: it would get no messages, so give it some"
+            "named no channels, and its handler has no subjects: it would get no messages, so give it some"
                 .into(),
         ));
     }

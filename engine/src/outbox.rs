@@ -44,7 +44,7 @@ pub(crate) enum Mark {
 
 /// A send: the input that it is for, its start in the outbox's bytes, and how long its subject, reply subject, headers and payload are,
 /// which lie one behind the other. As contract 3 has it.
-pub(crate) type Row = [u32; 6];
+pub(crate) type SendRow = [u32; 6];
 
 /// How many bytes the sends of a call may lie in for each of their own, to be copied in one piece with what lies in front of them and between.
 /// Default 2: a copy of twice as much costs less than one a send.
@@ -52,17 +52,17 @@ const GAPS_MAX: usize = 2;
 
 /// Its bytes.
 #[inline]
-pub(crate) fn size(&[_, _, subject, reply_to, headers, payload]: &Row) -> usize {
+pub(crate) fn size(&[_, _, subject, reply_to, headers, payload]: &SendRow) -> usize {
     subject as usize + reply_to as usize + headers as usize + payload as usize
 }
 
 /// Where it ends.
-fn end(row: &Row) -> usize {
+fn end(row: &SendRow) -> usize {
     row[1] as usize + size(row)
 }
 
 /// Its subject, in these bytes.
-fn subject<'a>(bytes: &'a [u8], row: &Row) -> &'a [u8] {
+fn subject<'a>(bytes: &'a [u8], row: &SendRow) -> &'a [u8] {
     &bytes[row[1] as usize..][..row[2] as usize]
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Outbox {
     bound: OutboxBound,
     frames: BytesMut,
-    sends: Vec<Row>,
+    sends: Vec<SendRow>,
     /// What their payloads are, up to the last one that is not raw.
     formats: Vec<Format>,
     /// Whether all of them are known to have one subject.
@@ -126,7 +126,7 @@ impl Outbox {
 
     /// Makes it ready for a call.
     pub(crate) fn open(&mut self, bound: OutboxBound) {
-        debug_assert!(self.sends.is_empty() && self.update.is_none());
+        debug_assert!(self.sends.is_empty() && self.frames.is_empty() && self.update.is_none());
         self.bound = bound;
         self.one_subject = false;
         self.attributed = false;
@@ -154,7 +154,7 @@ impl Outbox {
         self.sends.len()
     }
 
-    /// Bytes held: subjects, reply subjects, headers and payloads.
+    /// Bytes held: subjects, reply subjects, headers and payloads, and what lies between those of [`Outbox::hold_for`]. Not above the bound.
     pub(crate) fn bytes(&self) -> usize {
         self.frames.len()
     }
@@ -183,19 +183,24 @@ impl Outbox {
     }
 
     /// Holds sends, each for the input that it names, in the order of these; what they name of `bytes` is copied. Sends of an input that the
-    /// guest abandoned are left out. Who calls it has checked that each lies behind the one before, within `bytes`, and that they are `held`
-    /// bytes. What is more than it may hold marks it as overflowed.
-    pub(crate) fn hold_for(&mut self, rows: &[Row], bytes: &[u8], held: usize) {
-        debug_assert!(self.sends.is_empty(), "it holds sends of one kind");
+    /// guest abandoned are left out. Who calls it has checked that they are no more than may be, that each lies behind the one before, within `bytes`, and that
+    /// they are `held` bytes. More bytes than it may hold mark it as overflowed.
+    pub(crate) fn hold_for(&mut self, rows: &[SendRow], bytes: &[u8], held: usize) {
+        debug_assert!(
+            self.sends.is_empty() && self.frames.is_empty(),
+            "it holds sends of one kind, which count from its first byte"
+        );
+        debug_assert!(rows.len() <= self.bound.messages_max);
         let Some(end) = rows.last().map(end) else {
             return;
         };
-        if rows.len() > self.bound.messages_max || held > self.bound.bytes_max {
+        if held > self.bound.bytes_max {
             self.overflowed = true;
             return;
         }
         self.attributed = true;
-        if !self.marks.is_empty() || end > self.bound.bytes_max || end > GAPS_MAX * held {
+        let dense = end <= self.bound.bytes_max.min(GAPS_MAX * held);
+        if rows.len() == 1 || !dense || !self.marks.is_empty() {
             return self.hold_apart(rows, bytes);
         }
         append(&mut self.frames, &bytes[..end]);
@@ -203,8 +208,8 @@ impl Outbox {
     }
 
     /// The same, each copied by itself.
-    #[cold]
-    fn hold_apart(&mut self, rows: &[Row], bytes: &[u8]) {
+    #[inline(never)]
+    fn hold_apart(&mut self, rows: &[SendRow], bytes: &[u8]) {
         for row in rows {
             if !matches!(self.mark(row[0] as usize), Some(Mark::Abandoned { .. })) {
                 let start = self.frames.len() as u32;
@@ -310,7 +315,7 @@ pub(crate) struct Released<'a> {
     /// The same once a message is made of one, which shares them.
     shared: Option<Bytes>,
     one_subject: bool,
-    sends: &'a [Row],
+    sends: &'a [SendRow],
     formats: &'a [Format],
 }
 
@@ -331,7 +336,7 @@ impl Released<'_> {
             return self.sends.len();
         }
         let (frames, first) = (self.frames(), self.subject());
-        let same = |row: &&Row| Some(subject(frames, row)) == first;
+        let same = |row: &&SendRow| Some(subject(frames, row)) == first;
         self.sends.iter().take_while(same).count()
     }
 
@@ -382,7 +387,7 @@ pub(crate) struct Send<'a> {
 impl<'a> Send<'a> {
     /// The one whose parts lie so in these bytes.
     #[inline]
-    fn of(frame: &'a [u8], &[_, start, subject, reply_to, headers, payload]: &Row) -> Self {
+    fn of(frame: &'a [u8], &[_, start, subject, reply_to, headers, payload]: &SendRow) -> Self {
         let (subject, rest) = frame[start as usize..].split_at(subject as usize);
         let (reply_to, rest) = rest.split_at(reply_to as usize);
         let (headers, rest) = rest.split_at(headers as usize);
@@ -576,7 +581,53 @@ mod tests {
         );
     }
 
+    /// A send to `s`, with this payload, of an input, behind so many bytes that are nobody's.
+    type Lying = (u32, usize, Vec<u8>);
+
+    fn lying() -> impl Strategy<Value = Vec<Lying>> {
+        let gap = prop_oneof![4 => 0usize..2, 1 => 0usize..40];
+        let send = (0u32..2, gap, prop::collection::vec(any::<u8>(), 0..9));
+        prop::collection::vec(send, 0..8)
+    }
+
     proptest! {
+        #[test]
+        fn holds_what_its_rows_name_and_no_gap_above_its_bound(sends in lying(), abandoned in 0usize..12, bytes_max in 1usize..80) {
+            let mut o = outbox(8, bytes_max);
+            if abandoned < 8 {
+                o.set_mark(abandoned, Mark::Abandoned { delay_ms: 0 });
+            }
+            let (mut arena, mut rows, mut input) = (Vec::new(), Vec::new(), 0);
+            let (mut expected, mut held) = (Vec::new(), 0);
+            for (step, gap, payload) in &sends {
+                input += step;
+                arena.extend(vec![b'-'; *gap]);
+                rows.push([input, arena.len() as u32, 1, 0, 0, payload.len() as u32]);
+                arena.push(b's');
+                arena.extend_from_slice(payload);
+                held += 1 + payload.len();
+                if input as usize != abandoned {
+                    expected.push((input, payload.clone()));
+                }
+            }
+            o.hold_for(&rows, &arena, held);
+            prop_assert_eq!(o.overflowed().is_some(), held > bytes_max);
+            prop_assert!(o.bytes() <= bytes_max);
+            if held > bytes_max {
+                prop_assert_eq!(o.len(), 0);
+                return Ok(());
+            }
+            let runs = o.runs();
+            let inputs: Vec<_> = (0..o.len() as u32)
+                .map(|send| runs.iter().find(|run| send < run.until).unwrap().input)
+                .collect();
+            prop_assert!(runs.is_sorted_by_key(|run| run.input));
+            let payloads: Vec<_> = released(&mut o).into_iter().map(|(_, payload)| payload).collect();
+            let got: Vec<_> = inputs.into_iter().zip(payloads).collect();
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!((o.len(), o.bytes(), o.runs().len()), (0, 0, 0));
+        }
+
         #[test]
         fn releases_exactly_what_the_successful_calls_held(
             calls in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),

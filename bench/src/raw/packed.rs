@@ -9,10 +9,6 @@ use super::{RawMessage, Sent};
 /// Numbers of a message on its way in, and of a send on its way out.
 const ROW: usize = 6;
 
-/// Bytes that are copied at once, as the engine does it: where glibc leaves more to the processor, how long that takes depends on where they
-/// lie.
-const PIECE: usize = 2 << 10;
-
 /// When a batch is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
@@ -86,9 +82,7 @@ pub(super) fn take(store: &mut Store<Sent>, answer: &Answer) -> Result<()> {
         ensure!(bytes <= arena.len() as u64, "a send outside of its arena");
         sent.messages += 1;
     }
-    sent.bytes.reserve(arena.len());
-    let pieces = arena.chunks(PIECE);
-    pieces.for_each(|piece| sent.bytes.extend_from_slice(piece));
+    millpond_bench_wire::append(&mut sent.bytes, arena);
     *store.data_mut() = sent;
     Ok(())
 }

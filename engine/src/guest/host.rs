@@ -256,12 +256,14 @@ impl Host {
         self.incoming.get_or_insert_default()
     }
 
-    /// Lends the room of such a table; what was in it is forgotten.
-    pub(crate) fn lend_incoming(&mut self, table: Box<incoming::Table>) {
-        self.incoming = Some(table);
+    /// Takes the room of an empty table, unless it has a table: its start function may have held something.
+    pub(crate) fn lend_incoming(&mut self, spare: &mut Option<Box<incoming::Table>>) {
+        if self.incoming.is_none() {
+            self.incoming = spare.take();
+        }
     }
 
-    /// Takes the table back from an instance that is not called any more.
+    /// Takes the table back from an instance that is not called any more, emptied.
     pub(crate) fn take_incoming(&mut self) -> Option<Box<incoming::Table>> {
         let mut table = self.incoming.take()?;
         table.clear();
@@ -634,6 +636,39 @@ mod tests {
         }
     }
 
+    fn profile(grants: &Grants) -> Profile {
+        Profile {
+            id: HandlerId(0),
+            name: "h".into(),
+            limits: HandlerLimits::default(),
+            grants: grants.clone(),
+            port: Arc::new(Anything),
+            wasi: false,
+            open_requests: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_table_goes_on_empty_and_to_an_instance_that_has_none() {
+        let profile = Arc::new(profile(&Grants::default()));
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Host::new(&profile));
+        first.incoming().make(vec![0; 9]).unwrap();
+        first.incoming().connect().unwrap();
+        assert_eq!(first.resources(), 2);
+        let mut spare = first.take_incoming();
+        assert_eq!(first.resources(), 0);
+        // Its start function holds a message.
+        let held = second.incoming().make(vec![7]).unwrap();
+        second.lend_incoming(&mut spare);
+        assert_eq!(second.held(held.rep()).unwrap().data(), [7]);
+        third.lend_incoming(&mut spare);
+        assert!(spare.is_none() && third.resources() == 0);
+        assert!(third.held(1).is_err() && third.incoming().is_connected(1).is_err());
+        // In all that it may hold there is room for as much as ever.
+        let most = vec![0; crate::limits::HELD_BYTES_MAX];
+        third.incoming().make(most).unwrap();
+    }
+
     #[test]
     fn replies_are_asked_for_where_the_guest_may_send_listen_or_was_asked() {
         let grants = Grants {
@@ -653,16 +688,7 @@ mod tests {
             (&grants, "secret", true),
             (&grants, "_INBOX.0.1", false),
         ] {
-            let profile = Profile {
-                id: HandlerId(0),
-                name: "h".into(),
-                limits: HandlerLimits::default(),
-                grants: grants.clone(),
-                port: Arc::new(Anything),
-                wasi: false,
-                open_requests: Arc::default(),
-            };
-            let mut host = Host::new(&Arc::new(profile));
+            let mut host = Host::new(&Arc::new(profile(grants)));
             let asked = Message::builder("s")
                 .reply_to("asked.for")
                 .payload(b"")

@@ -95,9 +95,9 @@ impl Pond {
     pub(crate) fn take(&mut self, id: HandlerId, kind: &Kind) -> Taken {
         let mut taken = self.take_or_make(id, kind);
         if let Taken::Ready(ready) = &mut taken
-            && let Some(table) = self.table.take_if(|_| kind.has_table())
+            && kind.has_table()
         {
-            ready.store.data_mut().lend_incoming(table);
+            ready.store.data_mut().lend_incoming(&mut self.table);
         }
         taken
     }

@@ -68,6 +68,14 @@ impl Contract {
         Self::ALL.into_iter().find(|c| c.interface() == interface)
     }
 
+    /// Whether its guests have a `configure`, which may name subjects.
+    pub(crate) fn configures(self) -> bool {
+        matches!(
+            self,
+            Self::Messaging2023 | Self::Messaging010 | Self::Messaging020Draft
+        )
+    }
+
     /// Whether its guests say which message each of their sends is for.
     pub(crate) fn attributes_sends(self) -> bool {
         self == Self::Batch010

@@ -7,7 +7,7 @@ use core::slice;
 
 use alloc::vec::Vec;
 
-pub use crate::answer::Finished;
+pub use crate::finished::Finished;
 use crate::{Answer, Batch, Failed, Result};
 
 /// The contract's world, as tools that make components read it from a module.
@@ -31,7 +31,10 @@ pub type Lists = core::result::Result<(Vec<u8>, Vec<u32>), Failed>;
 ///
 /// # Errors
 /// The handler's.
-pub fn answered(
+///
+/// # Safety
+/// In a component it is not called by a handler that it calls.
+pub unsafe fn answered(
     handle: fn(&Batch<'_>, &mut Answer<'_>) -> Result,
     batch: &Batch<'_>,
 ) -> Result<Finished> {
@@ -39,20 +42,24 @@ pub fn answered(
     let mut here = MaybeUninit::uninit();
     #[cfg(not(target_arch = "wasm32"))]
     let place = &mut here;
+    // SAFETY: as the caller promises.
     #[cfg(target_arch = "wasm32")]
-    let place = fixed_place();
+    let place = unsafe { fixed_place() };
     let answer = place.write(Answer::new(batch));
     let result = handle(batch, answer);
-    let answer = core::mem::replace(answer, Answer::new(batch));
+    // Nothing of the batch is left there.
+    let answer = core::mem::replace(answer, Answer::new(&Batch::new(&[], &[])));
     result.map(|()| answer.finished())
 }
 
 /// Where a component keeps its answer: at a place that the compiler knows, so that no read or write of it has its bounds checked.
+///
+/// # Safety
+/// Nobody has what it gave before.
 #[cfg(target_arch = "wasm32")]
-fn fixed_place<'a, 'b>() -> &'a mut MaybeUninit<Answer<'b>> {
+unsafe fn fixed_place<'a, 'b>() -> &'a mut MaybeUninit<Answer<'b>> {
     static mut PLACE: MaybeUninit<Answer<'static>> = MaybeUninit::uninit();
-    // SAFETY: a component has one thread and is not called within its own call, so nobody else has it. Its bytes mean nothing yet, whatever
-    // their lifetime.
+    // SAFETY: a component has one thread, and the caller promises the rest. Its bytes mean nothing yet, whatever their lifetime.
     unsafe { &mut *(&raw mut PLACE).cast() }
 }
 
@@ -134,9 +141,10 @@ macro_rules! handler {
         fn __millpond_finished(
             batch: &$crate::Batch<'_>,
         ) -> $crate::Result<$crate::abi::Finished> {
-            $crate::abi::answered($handle, batch)
+            // SAFETY: the host calls this, and no handler does.
+            unsafe { $crate::abi::answered($handle, batch) }
         }
-        $crate::handler!(finished __millpond_finished);
+        $crate::handler!(@finished __millpond_finished);
     };
     (lists $handle:path) => {
         fn __millpond_finished(
@@ -145,9 +153,9 @@ macro_rules! handler {
             let lists: $crate::abi::Lists = $handle(batch);
             lists.map($crate::abi::Finished::lists)
         }
-        $crate::handler!(finished __millpond_finished);
+        $crate::handler!(@finished __millpond_finished);
     };
-    (finished $handle:path) => {
+    (@finished $handle:path) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             #[unsafe(link_section = "component-type:millpond:batch@0.1.0:batch:encoded world")]

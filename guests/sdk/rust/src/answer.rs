@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::batch::{Batch, Message, ROW};
+use crate::finished::{head_length, Finished, Head};
 
 /// The longest delay that the contract can say: 30 bits of milliseconds.
 const DELAY_MS_MAX: u32 = (1 << 30) - 1;
@@ -66,17 +67,11 @@ pub struct Answer<'a> {
     unsorted: bool,
 }
 
+/// Bytes that the two lists of an answer may have together.
+const LISTS_MAX: usize = 8 << 20;
+
 /// A place that no payload lies behind.
 const GATHERED: usize = usize::MAX;
-
-/// The head of sends from one on, until another's.
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    /// Where the first of them stands in the index.
-    row: usize,
-    /// Where it begins.
-    start: usize,
-}
 
 impl<'a> Answer<'a> {
     /// An answer to this batch that says nothing yet.
@@ -153,7 +148,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Makes room for a send a message, and for as many bytes of heads: what grows is copied, and touches memory that has to be reset after
+    /// Makes room for a send a message with one head of so many bytes: what grows is copied, and touches memory that has to be reset after
     /// the call. Where there is no such room, it grows as it is written.
     #[cold]
     fn begin(&mut self, bytes: usize) {
@@ -167,9 +162,10 @@ impl<'a> Answer<'a> {
     #[inline(always)]
     fn place(&mut self, message: &Message<'_>, head: usize, payload: &[u8]) -> Option<usize> {
         let (first, bytes, size) = message.place_in_batch();
+        let own = (bytes as usize).wrapping_sub(self.given.as_ptr() as usize) == first;
         // What lies in front of the message has a place behind all of it.
         let at = (payload.as_ptr() as usize).wrapping_sub(bytes as usize);
-        let within = at <= size && payload.len() <= size - at;
+        let within = own && at <= size && payload.len() <= size - at;
         if !(within && 0 < head && head <= at && self.placed <= first + at - head) {
             return None;
         }
@@ -245,9 +241,11 @@ impl<'a> Answer<'a> {
 
     /// The same, in the batch where it can be.
     pub(crate) fn finished(mut self) -> Finished {
+        let numbers = core::mem::size_of::<u32>() * (self.index.len() + self.outcomes.len());
         if self.unsorted {
-            self.gather(0, 0);
             self.sort();
+        } else if !self.heads.is_empty() && self.placed + numbers > LISTS_MAX {
+            self.gather(0, 0);
         }
         if !self.outcomes.is_empty() {
             let sends = self.index.get(1..).unwrap_or_default();
@@ -293,97 +291,6 @@ impl<'a> Answer<'a> {
             arena.extend_from_slice(&self.arena[row[1] as usize..][..bytes as usize]);
         }
         (self.arena, self.index) = (arena, index);
-    }
-}
-
-/// What a handler has answered: two lists, the first of which may yet have to be written into the batch that it answers.
-#[derive(Debug)]
-pub struct Finished {
-    arena: Vec<u8>,
-    index: Vec<u32>,
-    /// Of sends in the batch, whose heads lie in the arena; none if the sends do.
-    heads: Vec<Head>,
-}
-
-impl Finished {
-    /// These two lists, as they are.
-    #[must_use]
-    pub fn lists((arena, index): (Vec<u8>, Vec<u32>)) -> Self {
-        Self {
-            arena,
-            index,
-            heads: Vec::new(),
-        }
-    }
-
-    /// The two lists of the contract, of which the first may lie in these bytes of the batch, which nobody reads any more.
-    pub(crate) fn into_lists(self, batch: &mut [u8]) -> (&mut [u8], &mut [u32]) {
-        let Self {
-            arena,
-            index,
-            heads,
-        } = self;
-        let index = index.leak();
-        if heads.is_empty() {
-            return (arena.leak(), index);
-        }
-        for (head, rows) in Head::rows(&heads, index) {
-            put_heads(batch, &arena[head.start..], rows);
-        }
-        (batch, index)
-    }
-}
-
-impl Head {
-    /// Each of these heads, with the rows of its sends.
-    fn rows<'a>(
-        heads: &'a [Self],
-        index: &'a mut [u32],
-    ) -> impl Iterator<Item = (Self, &'a mut [u32])> {
-        let mut rest = index;
-        let mut at = 0;
-        let ends = heads.iter().skip(1).map(|head| head.row);
-        let ends = ends.chain([usize::MAX]);
-        heads.iter().zip(ends).map(move |(head, end)| {
-            let here = core::mem::take(&mut rest);
-            let (rows, behind) = here.split_at_mut(end.min(at + here.len()) - at);
-            let skipped = head.row - at;
-            at += rows.len();
-            rest = behind;
-            (*head, &mut rows[skipped..])
-        })
-    }
-}
-
-/// How many bytes a send has in front of its payload.
-fn head_length(row: &[u32]) -> usize {
-    (row[2] + row[3] + row[4]) as usize
-}
-
-/// Writes the head that these sends have to where each begins. It is read once, if it is as short as most are: not inlined, so that
-/// nothing that is written is taken for it.
-#[inline(never)]
-fn put_heads(batch: &mut [u8], head: &[u8], rows: &[u32]) {
-    /// By its first and its last bytes, which are all.
-    fn ends<const N: usize>(batch: &mut [u8], head: &[u8], rows: &[u32]) -> Option<()> {
-        let (first, last) = (*head.first_chunk::<N>()?, *head.last_chunk::<N>()?);
-        for row in rows.chunks_exact(ROW) {
-            let into = &mut batch[row[1] as usize..][..head.len()];
-            *into.first_chunk_mut()? = first;
-            *into.last_chunk_mut()? = last;
-        }
-        Some(())
-    }
-    let head = &head[..head_length(rows)];
-    let put = match head.len() {
-        8..=16 => ends::<8>(batch, head, rows),
-        17..=32 => ends::<16>(batch, head, rows),
-        _ => None,
-    };
-    if put.is_none() {
-        for row in rows.chunks_exact(ROW) {
-            batch[row[1] as usize..][..head.len()].copy_from_slice(head);
-        }
     }
 }
 
@@ -653,6 +560,45 @@ mod tests {
         });
         assert_eq!(gathered, lies);
         assert!(!in_place && lies.sends[0].payload == b"2");
+    }
+
+    #[test]
+    fn messages_of_a_batch_that_the_handler_made_are_copied() {
+        let (arena, index) = laid_out(&[Given::new("subject", b"outer"), Given::new("s", b"2")]);
+        let (inner, rows) = laid_out(&[Given::new("subject", b"inner")]);
+        let (batch, own) = (Batch::new(&arena, &index), Batch::new(&inner, &rows));
+        let mut answer = Answer::new(&batch);
+        let (outer, inner) = (batch.iter().next(), own.iter().next());
+        let (outer, inner) = (outer.expect("one"), inner.expect("one"));
+        answer.send(&outer, "t").payload(outer.payload());
+        answer.send(&inner, "t").payload(inner.payload());
+        answer.send(&inner, "t").payload(outer.payload());
+        assert_eq!(answer.finish().0, b"toutertinnertouter");
+    }
+
+    #[test]
+    fn what_would_be_more_than_two_lists_may_have_is_gathered() {
+        let most = LISTS_MAX - 4 * (1 + ROW);
+        for over in [0, 1] {
+            let payload = vec![b'x'; most + over - 1];
+            let given = [Given::new("s", &payload)];
+            let (gathered, lies, in_place) = both(&given, |m, answer| {
+                answer.send(&m[0], "t").payload(m[0].payload());
+            });
+            assert!(gathered == lies);
+            assert_eq!(in_place, over == 0);
+        }
+    }
+
+    #[test]
+    fn of_the_batch_nothing_behind_the_last_send_is_given_back() {
+        let (mut arena, index) = laid_out(&[Given::new("s", b"1"), Given::new("s", b"2")]);
+        let batch = Batch::new(&arena, &index);
+        let mut answer = Answer::new(&batch);
+        let first = batch.iter().next().expect("one");
+        answer.send(&first, "t").payload(first.payload());
+        let finished = answer.finished();
+        assert_eq!(finished.into_lists(&mut arena).0, b"t1");
     }
 
     #[test]

@@ -36,6 +36,7 @@ extern crate alloc;
 pub mod abi;
 mod answer;
 mod batch;
+mod finished;
 // Not beside a C library that is used: it allocates by itself, from the same place on.
 #[cfg(all(
     target_arch = "wasm32",

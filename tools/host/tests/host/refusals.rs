@@ -134,6 +134,14 @@ fn a_configure_that_fails_is_one_clear_error() {
 }
 
 #[test]
+fn a_handler_without_a_subject_whose_contract_names_none_is_refused() {
+    for name in ["batch-echo", "echo-incoming", "echo-wasmcloud"] {
+        let ran = run_with(&[], &[&guest(name)], b"echo x\n").ended(2);
+        ran.says(&[name, "has no subjects", "--subject"]);
+    }
+}
+
+#[test]
 fn two_handlers_with_one_name_are_refused_by_file() {
     let folder = Folder::new();
     let copy = folder.path().join("echo.wasm");

@@ -1,6 +1,6 @@
 //! Contract 3, `millpond:batch`: a batch in two lists, and all that its guest says and sends back in two. The call of its one function.
 
-mod bytes;
+mod byte_list;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
@@ -16,6 +16,7 @@ use wasmtime::component::{
 use wasmtime::error::Context as _;
 use wasmtime::{Error, Store};
 
+use self::byte_list::ByteList;
 use self::packed::{Answer, Packed, Rights, read};
 use super::super::host::{CallError, Host};
 use super::messaging::Returned;
@@ -46,7 +47,7 @@ struct WitAnswer {
     index: WasmList<u32>,
 }
 
-type Handle<'a> = TypedFunc<(bytes::Bytes<'a>, &'a [u32]), (Result<WitAnswer, String>,)>;
+type Handle<'a> = TypedFunc<(ByteList<'a>, &'a [u32]), (Result<WitAnswer, String>,)>;
 
 /// Its configuration: none, since this contract's guests leave that to the host; once its function is known to be the contract's.
 pub(crate) fn configure(
@@ -78,8 +79,7 @@ pub(crate) fn handle(
     let (arena, index) = packed
         .fill(&batch.packs, &batch.messages)
         .map_err(Error::new)?;
-    let (answer,) =
-        typed(store, instance, export)?.call(&mut *store, (bytes::Bytes(arena), index))?;
+    let (answer,) = typed(store, instance, export)?.call(&mut *store, (ByteList(arena), index))?;
     take(store, batch, answer)
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn handle_async(
         .map_err(Error::new)?;
     let func = typed(store, instance, export)?;
     let (answer,) = func
-        .call_async(&mut *store, (bytes::Bytes(arena), index))
+        .call_async(&mut *store, (ByteList(arena), index))
         .await?;
     take(store, batch, answer)
 }

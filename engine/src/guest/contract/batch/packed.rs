@@ -4,7 +4,7 @@
 //! Names no Wasmtime: what a handler may do it asks of [`Rights`].
 
 use crate::message::{Message, PAYLOAD_BYTES_MAX, fault_of_headers};
-use crate::outbox::{Mark, Outbox, Row, size};
+use crate::outbox::{Mark, Outbox, SendRow, size};
 use crate::outcome::{Fault, FaultKind};
 use crate::pack::{Pack, ROW};
 
@@ -149,7 +149,7 @@ fn nonsense<T>(what: String) -> Result<T, Fault> {
 /// Sees that each send is for a message of the call, that they are in these messages' order, and that each lies behind the one before,
 /// within so many bytes of arena; how many bytes all have.
 #[inline]
-fn places(rows: &[Row], arena_bytes: usize, messages: usize) -> Result<usize, Fault> {
+fn places(rows: &[SendRow], arena_bytes: usize, messages: usize) -> Result<usize, Fault> {
     let (mut before, mut last, mut bytes) = (0, 0, 0);
     for row in rows {
         let &[message, start, .., payload] = row;
@@ -169,7 +169,7 @@ fn places(rows: &[Row], arena_bytes: usize, messages: usize) -> Result<usize, Fa
 /// What is wrong with a send that has no place there, behind one for message `last` that ends at `before`.
 #[cold]
 fn misplaced<T>(
-    row: &Row,
+    row: &SendRow,
     (last, before): (u32, usize),
     arena_bytes: usize,
     messages: usize,
@@ -195,7 +195,7 @@ fn misplaced<T>(
 
 /// Sees that the parts of each send are what they have to be, and what its guest may send; whether all have one subject. Most sends of a
 /// call have the subject of the one before and neither a reply subject nor headers, or the same headers: these are looked at once.
-fn parts(rows: &[Row], arena: &[u8], rights: &impl Rights) -> Result<bool, Fault> {
+fn parts(rows: &[SendRow], arena: &[u8], rights: &impl Rights) -> Result<bool, Fault> {
     let (mut last_subject, mut last_headers) = (&b""[..], &b""[..]);
     let (mut subjects, mut rest) = (0, rows);
     while let Some((&[message, start, subject, reply_to, headers, _], behind)) = rest.split_first()
@@ -227,7 +227,7 @@ fn parts(rows: &[Row], arena: &[u8], rights: &impl Rights) -> Result<bool, Fault
 
 /// How many of these sends from the first on have this subject and neither a reply subject nor headers. Subjects of a usual length are
 /// compared without a call.
-fn plain(subject: &[u8], rows: &[Row], arena: &[u8]) -> usize {
+fn plain(subject: &[u8], rows: &[SendRow], arena: &[u8]) -> usize {
     match subject.len() {
         8..=16 => plain_by(subject, rows, arena, ends::<8>),
         17..=32 => plain_by(subject, rows, arena, ends::<16>),
@@ -238,12 +238,12 @@ fn plain(subject: &[u8], rows: &[Row], arena: &[u8]) -> usize {
 #[inline(always)]
 fn plain_by<'a, K: PartialEq>(
     subject: &'a [u8],
-    rows: &[Row],
+    rows: &[SendRow],
     arena: &'a [u8],
     key: impl Fn(&'a [u8]) -> K,
 ) -> usize {
     let (length, known) = (subject.len(), key(subject));
-    let is_plain = |&&[_, start, subject, reply_to, headers, _]: &&Row| {
+    let is_plain = |&&[_, start, subject, reply_to, headers, _]: &&SendRow| {
         subject as usize == length
             && reply_to | headers == 0
             && key(&arena[start as usize..][..length]) == known

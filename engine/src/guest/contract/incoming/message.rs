@@ -129,7 +129,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Its data.
-    pub(super) fn data(self) -> &'a [u8] {
+    pub(crate) fn data(self) -> &'a [u8] {
         let came = || self.came.map_or(&[][..], Message::payload);
         self.held.data.as_deref().unwrap_or_else(came)
     }

@@ -16,7 +16,7 @@ use crate::message::Message;
 /// The resource `message`.
 pub(crate) enum MessageResource {}
 /// The resource `client`.
-pub(super) enum Client {}
+pub(crate) enum Client {}
 /// The resource `request-options`.
 pub(super) enum Options {}
 
@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// A message that the guest makes.
-    pub(super) fn make(&mut self, data: Vec<u8>) -> wasmtime::Result<Resource<MessageResource>> {
+    pub(crate) fn make(&mut self, data: Vec<u8>) -> wasmtime::Result<Resource<MessageResource>> {
         let bytes = data.len();
         self.insert(Held::new(data), bytes)
     }
@@ -120,7 +120,7 @@ impl Table {
     }
 
     /// A new connection.
-    pub(super) fn connect(&mut self) -> wasmtime::Result<Resource<Client>> {
+    pub(crate) fn connect(&mut self) -> wasmtime::Result<Resource<Client>> {
         Ok(Resource::new_own(self.clients.insert(true)?))
     }
 
@@ -132,7 +132,7 @@ impl Table {
     }
 
     /// Whether a connection is open.
-    pub(super) fn is_connected(&self, handle: u32) -> wasmtime::Result<bool> {
+    pub(crate) fn is_connected(&self, handle: u32) -> wasmtime::Result<bool> {
         self.clients
             .get(handle)
             .copied()

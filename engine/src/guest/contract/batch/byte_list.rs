@@ -14,14 +14,14 @@ use crate::copy::copy;
 
 /// A `list<u8>` to be lowered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(super) struct ByteList<'a>(pub(super) &'a [u8]);
 
 #[allow(
     unsafe_code,
     reason = "the trait is, since Wasmtime relies on it; with the next it saves one nanosecond in sixteen of a small message's whole cost"
 )]
 // SAFETY: all of it is a slice's, and so is the type that it is checked to be.
-unsafe impl ComponentType for Bytes<'_> {
+unsafe impl ComponentType for ByteList<'_> {
     type Lower = <[u8] as ComponentType>::Lower;
     const ABI: CanonicalAbiInfo = <[u8] as ComponentType>::ABI;
 
@@ -33,7 +33,7 @@ unsafe impl ComponentType for Bytes<'_> {
 #[allow(unsafe_code, reason = "as above")]
 // SAFETY: a place and a length are written, as a slice's are. The bytes go into a slice of the guest's memory, whose bounds are checked, at
 // the place that its own allocator gave.
-unsafe impl Lower for Bytes<'_> {
+unsafe impl Lower for ByteList<'_> {
     fn linear_lower_to_flat<T>(
         &self,
         cx: &mut LowerContext<'_, T>,
