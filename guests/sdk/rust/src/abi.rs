@@ -35,7 +35,7 @@ pub type Lists = core::result::Result<(Vec<u8>, Vec<u32>), Failed>;
 /// # Safety
 /// In a component it is not called by a handler that it calls.
 pub unsafe fn answered(
-    handle: fn(&Batch<'_>, &mut Answer<'_>) -> Result,
+    handle: for<'a> fn(&Batch<'a>, &mut Answer<'a>) -> Result,
     batch: &Batch<'_>,
 ) -> Result<Finished> {
     #[cfg(not(target_arch = "wasm32"))]

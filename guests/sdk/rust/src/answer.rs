@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::batch::{Batch, Message, ROW};
 use crate::finished::{head_length, Finished, Head};
+use crate::short;
 
 /// The longest delay that the contract can say: 30 bits of milliseconds.
 const DELAY_MS_MAX: u32 = (1 << 30) - 1;
@@ -128,13 +129,14 @@ impl<'a> Answer<'a> {
     #[inline]
     fn start<'m>(&mut self, message: &Message<'m>, subject: &[u8]) -> Send<'_, 'a, 'm> {
         let (mut start, mut end) = self.head;
-        let known = start < end && self.arena.get(start..end) == Some(subject);
+        let latest = self.arena.get(start..end).unwrap_or_default();
+        let known = start < end && short::same(latest, subject);
         if !known {
             if self.index.is_empty() {
                 self.begin(subject.len());
             }
             start = self.arena.len();
-            self.arena.extend_from_slice(subject);
+            short::append(&mut self.arena, subject);
             end = self.arena.len();
         }
         Send {
@@ -148,11 +150,12 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Makes room for a send a message with one head of so many bytes: what grows is copied, and touches memory that has to be reset after
-    /// the call. Where there is no such room, it grows as it is written.
+    /// Makes room for a send a message, each with a head of so many bytes: what grows is copied, and touches memory that has to be reset
+    /// after the call. Where there is no such room, it grows as it is written.
     #[cold]
-    fn begin(&mut self, bytes: usize) {
-        let _ = self.arena.try_reserve(bytes);
+    fn begin(&mut self, head: usize) {
+        let _ = self.arena.try_reserve(self.messages * head);
+        let _ = self.heads.try_reserve(self.messages);
         let _ = self.index.try_reserve(1 + self.messages * ROW);
         self.index.push(0);
     }

@@ -124,7 +124,7 @@ pub struct Answered {
 /// # Errors
 /// The handler's.
 pub fn call(
-    handle: fn(&Batch<'_>, &mut Answer<'_>) -> Result,
+    handle: for<'a> fn(&Batch<'a>, &mut Answer<'a>) -> Result,
     messages: &[Given<'_>],
 ) -> Result<Answered> {
     let (mut arena, index) = laid_out(messages);
@@ -248,7 +248,11 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_nothing_acknowledges_and_an_error_is_the_handlers() {
-        let answered = call(|_, _| Ok(()), &[Given::new("in", b"x")]).expect("it does not fail");
+        // Its lifetimes may have a name.
+        fn nothing<'a>(_: &Batch<'a>, _: &mut Answer<'a>) -> Result {
+            Ok(())
+        }
+        let answered = call(nothing, &[Given::new("in", b"x")]).expect("it does not fail");
         assert_eq!(
             (answered.outcomes, answered.sends),
             (vec![Outcome::Ack], vec![])
