@@ -111,6 +111,7 @@ const RUST: Template = Template {
         "answer.rs",
         "batch.rs",
         "bump.rs",
+        "finished.rs",
         "lib.rs",
         "testing.rs",
         "world.bin"

@@ -7,7 +7,6 @@ use core::fmt;
 
 use crate::batch::{Batch, Message, ROW};
 use crate::finished::{head_length, Finished, Head};
-use crate::short;
 
 /// The longest delay that the contract can say: 30 bits of milliseconds.
 const DELAY_MS_MAX: u32 = (1 << 30) - 1;
@@ -115,7 +114,9 @@ impl<'a> Answer<'a> {
     pub fn reply(&mut self, message: &Message<'_>, payload: &[u8]) -> bool {
         let asks = !message.reply_bytes().is_empty();
         if asks {
-            self.start(message, message.reply_bytes()).payload(payload);
+            // Reply subjects differ, mostly at their ends: to compare them takes longer than to write one more.
+            let send = self.start(message, message.reply_bytes(), false);
+            send.payload(payload);
         }
         asks
     }
@@ -123,20 +124,26 @@ impl<'a> Answer<'a> {
     /// Starts a send for this message: its reply subject and headers may follow, its payload ends it. Without, nothing is sent.
     #[inline]
     pub fn send<'m>(&mut self, message: &Message<'m>, subject: &str) -> Send<'_, 'a, 'm> {
-        self.start(message, subject.as_bytes())
+        let (start, end) = self.head;
+        let known = start < end && self.arena.get(start..end) == Some(subject.as_bytes());
+        self.start(message, subject.as_bytes(), known)
     }
 
-    #[inline]
-    fn start<'m>(&mut self, message: &Message<'m>, subject: &[u8]) -> Send<'_, 'a, 'm> {
+    /// Starts a send whose head is that of the send before, so far; or has its own, with this subject.
+    #[inline(always)]
+    fn start<'m>(
+        &mut self,
+        message: &Message<'m>,
+        subject: &[u8],
+        known: bool,
+    ) -> Send<'_, 'a, 'm> {
         let (mut start, mut end) = self.head;
-        let latest = self.arena.get(start..end).unwrap_or_default();
-        let known = start < end && short::same(latest, subject);
         if !known {
             if self.index.is_empty() {
                 self.begin(subject.len());
             }
             start = self.arena.len();
-            short::append(&mut self.arena, subject);
+            self.arena.extend_from_slice(subject);
             end = self.arena.len();
         }
         Send {

@@ -37,7 +37,6 @@ pub mod abi;
 mod answer;
 mod batch;
 mod finished;
-mod short;
 // Not beside a C library that is used: it allocates by itself, from the same place on.
 #[cfg(all(
     target_arch = "wasm32",
