@@ -31,8 +31,6 @@ fn run_takes_components_of_each_contract() {
         let subject = ["--subject", "echo"];
         let ran = run_with(&subject, &[&guest(name)], b"echo one\necho two\n").ended(0);
         assert_eq!(ran.lines(), ["echo.out one", "echo.out two"], "{name}");
-        // They name no subjects of their own.
-        run(name, b"").ended(4).says(&["give it some"]);
     }
     // Its own question is a message that it sends: a line, and its own next call.
     let asks = b"probe request probe ok 300 out\n";
