@@ -581,6 +581,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn gaps_at_their_most_are_copied_with_the_sends_and_one_over_is_not() {
+        for (gap, held) in [(4, 8), (5, 4)] {
+            let mut o = outbox(8, 1_000);
+            let arena = [&b"s1"[..], &vec![b'-'; gap], b"s2"].concat();
+            let second = arena.len() as u32 - 2;
+            let rows = [[0, 0, 1, 0, 0, 1], [1, second, 1, 0, 0, 1]];
+            o.hold_for(&rows, &arena, 4);
+            assert_eq!(o.bytes(), held);
+            let sent = [("s".into(), b"1".to_vec()), ("s".into(), b"2".to_vec())];
+            assert_eq!(released(&mut o), sent);
+        }
+    }
+
     /// A send to `s`, with this payload, of an input, behind so many bytes that are nobody's.
     type Lying = (u32, usize, Vec<u8>);
 
