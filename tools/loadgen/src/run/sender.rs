@@ -101,7 +101,10 @@ impl<O: Outlet> Sender<'_, O> {
             recorders: Vec::new(),
         };
         let begun = clock::on_core();
-        if let Err(error) = self.send(&mut sent).and_then(|()| self.outlet.finish()) {
+        let mut unshared = (0, 0);
+        let ended = self.send(&mut sent, &mut unshared);
+        self.live.sent(unshared.1, unshared.0);
+        if let Err(error) = ended.and_then(|()| self.outlet.finish()) {
             self.control.lose(error, self.clock.ns());
         }
         sent.on_core = clock::on_core().saturating_sub(begun);
@@ -109,11 +112,12 @@ impl<O: Outlet> Sender<'_, O> {
         sent
     }
 
-    /// Sends until the end. A function of its own in every build: tests count the instructions that it takes a message.
+    /// Sends until the end; `unshared` is what was sent and is not watched yet. A function of its own in every build: tests count the
+    /// instructions that it takes a message.
     #[inline(never)]
-    fn send(&mut self, sent: &mut Sent) -> anyhow::Result<()> {
+    fn send(&mut self, sent: &mut Sent, unshared: &mut (u64, u64)) -> anyhow::Result<()> {
         let mut random = Random::new(self.messages.seed, u64::from(self.stamp.connection) + 1);
-        let (mut unflushed, mut unshared) = (Vec::new(), (0, 0));
+        let mut unflushed = Vec::new();
         while !self.control.is_stopped() {
             let Some((due_ns, now_ns)) = self.next_due(sent, &mut unflushed)? else {
                 break;
@@ -140,17 +144,15 @@ impl<O: Outlet> Sender<'_, O> {
                 now_ns,
                 matches!(self.pacing, Pacing::Open(_)),
             );
+            self.share(now_ns, unshared);
             if self.recorder.is_some() {
                 unflushed.push(due_ns);
             }
             if self.outlet.is_full() {
                 self.flush(&mut unflushed)?;
             }
-            self.share(now_ns, &mut unshared);
         }
-        self.flush(&mut unflushed)?;
-        self.live.sent(unshared.1, unshared.0);
-        Ok(())
+        self.flush(&mut unflushed)
     }
 
     /// When the next message is due, and the time once it is and there is room; none at the end.
@@ -290,5 +292,98 @@ impl Sent {
             self.in_time += u64::from(span.has(now_ns));
             self.late.saturating_record(late_ns.max(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::core::payloads::{Payloads, StampPlace};
+    use crate::core::sizes::Sizes;
+    use crate::core::subjects::Subjects;
+
+    /// Takes what it is handed `left` times, each as soon as it is put, and nothing more.
+    struct Breaks {
+        left: u64,
+        holds: bool,
+    }
+
+    impl Outlet for Breaks {
+        fn put(&mut self, _: &Outgoing<'_>) -> anyhow::Result<()> {
+            self.holds = true;
+            Ok(())
+        }
+
+        fn is_full(&self) -> bool {
+            self.holds
+        }
+
+        fn is_empty(&self) -> bool {
+            !self.holds
+        }
+
+        fn flush(&mut self) -> anyhow::Result<()> {
+            self.holds = false;
+            self.left = self
+                .left
+                .checked_sub(1)
+                .ok_or_else(|| anyhow::anyhow!("it broke"))?;
+            Ok(())
+        }
+
+        fn finish(&mut self) -> anyhow::Result<()> {
+            self.flush()
+        }
+    }
+
+    #[test]
+    fn what_was_sent_until_a_connection_was_lost_is_in_the_series_too() {
+        let span = Span {
+            begin_ns: 0,
+            end_ns: 86_400_000_000_000,
+        };
+        let live = Arc::new(Live::new(span.begin_ns, span.end_ns));
+        let control = Control::new(Arc::clone(&live));
+        let messages = Messages {
+            subjects: Subjects::new("in", 1, 0.0),
+            payloads: Payloads::drawn(Sizes::Fixed(64)),
+            headers: Vec::new(),
+            stamp: StampPlace::Payload,
+            seed: 1,
+        };
+        let sender = Sender {
+            outlet: Breaks {
+                left: 52,
+                holds: false,
+            },
+            messages: &messages,
+            stamp: Stamp {
+                run: 1,
+                connection: 0,
+                sequence: 0,
+            },
+            pacing: Pacing::Closed,
+            span,
+            grace_ns: 0,
+            ledgers: Vec::new(),
+            recorder: None,
+            wake: &Wake::default(),
+            live: &live,
+            control: &control,
+            clock: Clock::start(),
+        };
+        let sent = sender.run();
+        assert_eq!((sent.sent, sent.in_span), (53, 53));
+        assert_eq!(live.sent.load(Relaxed), 53);
+        let end_ns = live.stopped_ns();
+        let points = live.series.lock().points(end_ns);
+        let [only] = &points[..] else {
+            panic!("one interval is as long as that: {points:?}");
+        };
+        let in_series = only.sent_rate * end_ns as f64 / 1e9;
+        assert!((in_series - 53.0).abs() < 1e-6, "{in_series}");
+        assert!(control.has_failed() && control.connections_lost() == 1);
     }
 }
