@@ -87,7 +87,7 @@ impl Pack {
     }
 
     /// Of messages that lie so in these bytes, one behind the other: what a transport made of what came. Their subjects may differ.
-    pub(crate) fn laid_out(frame: impl Into<Bytes>, rows: Vec<Row>) -> Self {
+    pub(crate) fn laid_out(frame: impl Into<Bytes>, rows: &[Row]) -> Self {
         Self {
             range: 0..rows.len(),
             frame: frame.into(),
@@ -340,7 +340,7 @@ impl PackBuilder {
     pub fn build(self) -> Pack {
         Pack {
             frame: self.frame.freeze(),
-            ..Pack::laid_out(Bytes::new(), self.rows)
+            ..Pack::laid_out(Bytes::new(), &self.rows)
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Service {
     program: Program,
 }
 
-/// What a service has used, handled and shed.
+/// What a service has used, handled and shed so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,
@@ -23,6 +23,8 @@ pub(super) struct Usage {
     pub(super) handled: u64,
     /// Messages that it gave up on since there were too many.
     pub(super) shed: u64,
+    /// Calls that it handled them in.
+    pub(super) calls: u64,
 }
 
 impl Service {
@@ -47,6 +49,7 @@ impl Service {
             kernel: Duration::from_nanos(next()??),
             handled: next()??,
             shed: next()??,
+            calls: next()??,
         })
     }
 

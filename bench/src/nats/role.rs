@@ -80,12 +80,16 @@ pub fn play(arguments: &[String]) -> Result<()> {
     })?;
     for line in std::io::stdin().lock().lines() {
         line?;
-        let (handled, shed) = match &engine {
+        let (handled, shed, calls) = match &engine {
             Some(engine) => ours::count(engine)?,
-            None => (handled.load(Ordering::Acquire), 0),
+            // A call is a message there.
+            None => {
+                let handled = handled.load(Ordering::Acquire);
+                (handled, 0, handled)
+            }
         };
         let (cpu, kernel) = cpu_nanos()?;
-        println!("usage {cpu} {kernel} {handled} {shed}");
+        println!("usage {cpu} {kernel} {handled} {shed} {calls}");
     }
     if let Some(engine) = engine {
         engine.stop();

@@ -18,6 +18,8 @@ pub(super) struct Measured {
     kernel: f64,
     /// Messages a second.
     rate: f64,
+    /// Messages a call.
+    a_call: f64,
 }
 
 impl Measured {
@@ -28,6 +30,7 @@ impl Measured {
             cpu: (after.cpu - before.cpu).as_secs_f64() * 1e9 / messages,
             kernel: (after.kernel - before.kernel).as_secs_f64() * 1e9 / messages,
             rate: messages / seconds,
+            a_call: messages / (after.calls - before.calls) as f64,
         }
     }
 }
@@ -52,5 +55,6 @@ pub(super) fn noted(part: &str, sides: &[Side]) {
         row("CPU", "ns a message", |m| m.cpu);
         row("CPU in the kernel", "ns a message", |m| m.kernel);
         row("rate", "messages/s", |m| m.rate);
+        row("calls", "messages a call", |m| m.a_call);
     }
 }

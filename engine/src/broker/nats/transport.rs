@@ -499,7 +499,8 @@ impl Desk {
                     return;
                 }
                 if let Take::Core { packs: true, .. } = self.handlers[id.index()] {
-                    return self.packing.add(id, frame, layout);
+                    let left = found.left(chunk);
+                    return self.packing.add(id, frame, layout, left);
                 }
                 self.core(id, found.incoming(chunk).message, now, process, take);
             }
