@@ -113,6 +113,7 @@ const RUST: Template = Template {
         "bump.rs",
         "finished.rs",
         "lib.rs",
+        "send.rs",
         "testing.rs",
         "world.bin"
     ),

@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::batch::{Batch, Message, ROW};
 use crate::finished::{head_length, Finished, Head};
+use crate::send::Send;
 
 /// The longest delay that the contract can say: 30 bits of milliseconds.
 const DELAY_MS_MAX: u32 = (1 << 30) - 1;
@@ -112,13 +113,44 @@ impl<'a> Answer<'a> {
     /// Sends a payload where the message asks for a reply; whether it does.
     #[inline]
     pub fn reply(&mut self, message: &Message<'_>, payload: &[u8]) -> bool {
-        let asks = !message.reply_bytes().is_empty();
-        if asks {
-            // Reply subjects differ, mostly at their ends: to compare them takes longer than to write one more.
-            let send = self.start(message, message.reply_bytes(), false);
-            send.payload(payload);
+        let subject = message.reply_bytes();
+        if subject.is_empty() {
+            return false;
         }
-        asks
+        if !self.reply_in_place(message, subject.len(), payload) {
+            self.reply_gathered(message.number(), subject, payload);
+        }
+        true
+    }
+
+    /// Sends a reply that is put together in the arena. Its subject is not compared with the last: they differ, mostly at their ends.
+    #[inline(never)]
+    fn reply_gathered(&mut self, number: u32, subject: &[u8], payload: &[u8]) {
+        let start = self.add_subject(subject);
+        let begin = self.gathered(number, (start, start + subject.len()), payload);
+        self.add_row([number as usize, begin, subject.len(), 0, 0, payload.len()]);
+    }
+
+    /// Sends a reply from the batch, if its payload can be: its subject is moved there from where it lies in its message. That is still
+    /// whole once the handler has returned, as long as nothing else is sent from this message before.
+    #[inline(always)]
+    fn reply_in_place(&mut self, message: &Message<'_>, subject: usize, payload: &[u8]) -> bool {
+        let (first, ..) = message.place_in_batch();
+        if self.placed > first {
+            return false;
+        }
+        let Some(begin) = self.place(message, subject, payload) else {
+            return false;
+        };
+        if self.index.is_empty() {
+            self.begin(0);
+        }
+        self.head = (0, 0);
+        let start = first + message.reply_place();
+        self.heads.push(Head::in_batch(self.index.len(), start));
+        let number = message.number() as usize;
+        self.add_row([number, begin, subject, 0, 0, payload.len()]);
+        true
     }
 
     /// Starts a send for this message: its reply subject and headers may follow, its payload ends it. Without, nothing is sent.
@@ -139,22 +171,21 @@ impl<'a> Answer<'a> {
     ) -> Send<'_, 'a, 'm> {
         let (mut start, mut end) = self.head;
         if !known {
-            if self.index.is_empty() {
-                self.begin(subject.len());
-            }
-            start = self.arena.len();
-            self.arena.extend_from_slice(subject);
-            end = self.arena.len();
+            start = self.add_subject(subject);
+            end = start + subject.len();
         }
-        Send {
-            answer: self,
-            message: *message,
-            known,
-            start,
-            reply_to: end,
-            headers: end,
-            end,
+        Send::new(self, *message, known, (start, end))
+    }
+
+    /// Writes a subject into the arena: where it begins.
+    #[inline(always)]
+    fn add_subject(&mut self, subject: &[u8]) -> usize {
+        if self.index.is_empty() {
+            self.begin(subject.len());
         }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(subject);
+        start
     }
 
     /// Makes room for a send a message, each with a head of so many bytes: what grows is copied, and touches memory that has to be reset
@@ -187,8 +218,61 @@ impl<'a> Answer<'a> {
     #[inline(never)]
     fn add_head(&mut self, start: usize, end: usize) {
         self.head = (start, end);
-        let row = self.index.len();
-        self.heads.push(Head { row, start });
+        self.heads.push(Head::in_arena(self.index.len(), start));
+    }
+
+    /// Where a send with this payload begins, the head of which lies there in the arena: in the batch, or gathered behind those before.
+    #[inline(always)]
+    pub(crate) fn put(
+        &mut self,
+        message: &Message<'_>,
+        (start, end): (usize, usize),
+        known: bool,
+        payload: &[u8],
+    ) -> usize {
+        if let Some(begin) = self.place(message, end - start, payload) {
+            if !known {
+                self.add_head(start, end);
+            }
+            return begin;
+        }
+        self.gathered(message.number(), (start, end), payload)
+    }
+
+    /// Where a send of the message with this number begins that is put together in the arena, with the head that lies there.
+    #[inline(always)]
+    fn gathered(&mut self, number: u32, (start, end): (usize, usize), payload: &[u8]) -> usize {
+        let begin = self.gather(start, end);
+        self.arena.extend_from_slice(payload);
+        self.unsorted |= number < self.last;
+        self.last = number;
+        begin
+    }
+
+    /// Notes a send: its message, where it begins, and the lengths of its parts.
+    #[inline(always)]
+    pub(crate) fn add_row(&mut self, row: [usize; ROW]) {
+        let index = &mut self.index;
+        index.reserve(ROW);
+        let at = index.len();
+        // One after another, and not as an array: that is written by fours and read by sixteens, which waits for the writes.
+        for (place, number) in row.into_iter().enumerate() {
+            // SAFETY: there is room for a row behind the last.
+            unsafe { index.as_mut_ptr().add(at + place).write(number as u32) };
+        }
+        // SAFETY: there was room for a row, and all of it was written.
+        unsafe { index.set_len(at + ROW) };
+    }
+
+    /// Writes more behind the head that lies there in the arena, at its end: where it begins now.
+    #[inline]
+    pub(crate) fn add(&mut self, start: usize, end: usize, bytes: &[u8]) -> usize {
+        let begin = match end == self.arena.len() {
+            true => start,
+            false => self.repeat(start, end),
+        };
+        self.arena.extend_from_slice(bytes);
+        begin
     }
 
     /// Puts the sends together in a list of their own, if they are in place, and then the head of one that has no payload yet: where that
@@ -225,7 +309,7 @@ impl<'a> Answer<'a> {
                 let payload = &self.given[row[1] as usize + length..][..row[5] as usize];
                 row[1] = self.arena.len() as u32;
                 self.arena
-                    .extend_from_slice(&old[head.start..head.start + length]);
+                    .extend_from_slice(head.bytes(length, &old, self.given));
                 self.arena.extend_from_slice(payload);
             }
         }
@@ -301,126 +385,6 @@ impl<'a> Answer<'a> {
             arena.extend_from_slice(&self.arena[row[1] as usize..][..bytes as usize]);
         }
         (self.arena, self.index) = (arena, index);
-    }
-}
-
-/// A send that is being made. The host checks its parts: one that can't be, such as a bad subject, fails the whole call.
-#[derive(Debug)]
-#[must_use = "nothing is sent without a payload"]
-pub struct Send<'a, 'b, 'm> {
-    answer: &'a mut Answer<'b>,
-    message: Message<'m>,
-    /// Whether it has the head of the send before.
-    known: bool,
-    start: usize,
-    /// Where its reply subject begins, where its headers do, and where they end.
-    reply_to: usize,
-    headers: usize,
-    end: usize,
-}
-
-impl Send<'_, '_, '_> {
-    /// Asks for replies on this subject.
-    ///
-    /// # Panics
-    /// After a header, or another reply subject: a send's parts lie one behind the other.
-    #[inline]
-    pub fn reply_to(mut self, subject: &str) -> Self {
-        let before = self.reply_to == self.headers && self.headers == self.end;
-        assert!(before, "the reply subject comes once, before headers");
-        self.add(subject.as_bytes());
-        self.headers = self.end;
-        self
-    }
-
-    /// Adds a header.
-    ///
-    /// # Panics
-    /// With a line break in it, or a colon in its name: what lies behind would be read as another header, or as the value. The rest of a
-    /// name is the host's to check.
-    #[inline]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        let breaks = |text: &str| text.bytes().any(|byte| matches!(byte, b'\r' | b'\n'));
-        assert!(!breaks(name) && !breaks(value), "a header is one line");
-        assert!(!name.contains(':'), "a header's name has no colon");
-        for part in [name, ": ", value, "\r\n"] {
-            self.add(part.as_bytes());
-        }
-        self
-    }
-
-    /// Adds lines of headers as [`Message::raw_headers`] gives them.
-    #[inline]
-    pub fn raw_headers(mut self, lines: &[u8]) -> Self {
-        self.add(lines);
-        self
-    }
-
-    /// Writes more of it, behind what it has.
-    #[inline]
-    fn add(&mut self, bytes: &[u8]) {
-        self.known = false;
-        if self.end != self.answer.arena.len() {
-            let start = self.answer.repeat(self.start, self.end);
-            let moved = start - self.start;
-            for place in [
-                &mut self.start,
-                &mut self.reply_to,
-                &mut self.headers,
-                &mut self.end,
-            ] {
-                *place += moved;
-            }
-        }
-        self.answer.arena.extend_from_slice(bytes);
-        self.end += bytes.len();
-    }
-
-    /// Ends it with its payload: it is sent, if its call succeeds.
-    #[inline(always)]
-    pub fn payload(self, payload: &[u8]) {
-        let Self {
-            answer,
-            message,
-            known,
-            start,
-            reply_to,
-            headers,
-            end,
-        } = self;
-        let begin = match answer.place(&message, end - start, payload) {
-            Some(begin) => {
-                if !known {
-                    answer.add_head(start, end);
-                }
-                begin
-            }
-            None => {
-                let begin = answer.gather(start, end);
-                answer.arena.extend_from_slice(payload);
-                answer.unsorted |= message.number() < answer.last;
-                answer.last = message.number();
-                begin
-            }
-        };
-        let index = &mut answer.index;
-        index.reserve(ROW);
-        let at = index.len();
-        let row = [
-            message.number() as usize,
-            begin,
-            reply_to - start,
-            headers - reply_to,
-            end - headers,
-            payload.len(),
-        ];
-        // One after another, and not as an array: that is written by fours and read by sixteens, which waits for the writes.
-        for (place, number) in row.into_iter().enumerate() {
-            // SAFETY: there is room for a row behind the last.
-            unsafe { index.as_mut_ptr().add(at + place).write(number as u32) };
-        }
-        // SAFETY: there was room for a row, and all of it was written.
-        unsafe { index.set_len(at + ROW) };
     }
 }
 
@@ -543,6 +507,28 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_replies_to_a_message_has_its_whole_subject() {
+        // Moved behind so short headers, a subject covers its own end.
+        let given = Given::new("s", b"a payload of which both ends are sent");
+        let given = given.reply_to("a.reply.subject").headers(&[("a", "b")]);
+        let (gathered, lies, in_place) = both(&[given], |m, answer| {
+            assert!(answer.reply(&m[0], &m[0].payload()[..1]));
+            assert!(answer.reply(&m[0], &m[0].payload()[33..]));
+        });
+        assert_eq!(gathered, lies);
+        assert!(!in_place);
+        assert_eq!(lies.sends[1].subject, "a.reply.subject");
+        assert_eq!(lies.sends[1].payload, b"sent");
+        // What is sent from the message besides stays in place.
+        let (gathered, lies, in_place) = both(&[given], |m, answer| {
+            assert!(answer.reply(&m[0], &m[0].payload()[..1]));
+            answer.send(&m[0], "t").payload(&m[0].payload()[33..]);
+        });
+        assert_eq!(gathered, lies);
+        assert!(in_place);
+    }
+
+    #[test]
     fn what_has_no_room_in_the_batch_or_is_made_anew_is_gathered() {
         let given = [Given::new("s", b"1"), Given::new("s", b"2")];
         type Write = fn(&[Message<'_>], &mut Answer<'_>);
@@ -629,12 +615,17 @@ mod tests {
                         &"a.subject.of.up.to.forty.bytes.of.length"[..1 + below(39) as usize],
                         payload,
                     );
+                    let reply = &"a.reply.subject.of.up.to.eighty.bytes.which.is.longer.than.\
+                        all.that.is.moved.at.once"
+                        [..(below(2) * below(72) + below(8)) as usize];
+                    let given = given.reply_to(reply);
                     given.headers(&headers[..below(3) as usize])
                 })
                 .collect();
             let sends: Vec<_> = (0..below(6))
-                .map(|_| [below(8), below(20), below(4), below(12)])
+                .map(|_| [below(8), below(20), below(4), below(14)])
                 .collect();
+            let ended = core::cell::Cell::new(0);
             let (gathered, lies, placed) = both(&given, |messages, answer| {
                 for (at, &[of, subject, headers, cut]) in sends.iter().enumerate() {
                     // Mostly in order.
@@ -644,6 +635,19 @@ mod tests {
                         at.min(messages.len() - 1)
                     };
                     let m = &messages[place];
+                    if cut > 11 {
+                        // Its first bytes, or its last: with what is moved between both.
+                        let (first, last) = (headers as usize, subject as usize);
+                        let part = match cut {
+                            12 => m.payload().get(..first),
+                            _ => m.payload().get(last..),
+                        };
+                        let asks = answer.reply(m, part.unwrap_or_default());
+                        assert_eq!(asks, m.reply_to().is_some());
+                        ended.set(ended.get() + usize::from(asks));
+                        continue;
+                    }
+                    ended.set(ended.get() + usize::from(cut != 11));
                     let send = answer.send(m, &"to.some.other.subject"[..1 + subject as usize]);
                     let send = if headers == 0 {
                         send.raw_headers(m.raw_headers())
@@ -662,8 +666,8 @@ mod tests {
                 }
             });
             assert_eq!(gathered, lies);
-            let ended = sends.iter().filter(|[.., cut]| *cut != 11).count();
-            assert_eq!(lies.sends.len(), ended);
+            // It was written twice.
+            assert_eq!(2 * lies.sends.len(), ended.get());
             in_place += u32::from(placed);
         }
         assert!(in_place > rounds / 10, "{in_place}");

@@ -173,6 +173,12 @@ impl<'a> Message<'a> {
         self.part(2)
     }
 
+    /// Where its reply subject begins in it.
+    #[inline]
+    pub(crate) fn reply_place(&self) -> usize {
+        self.row[1] as usize
+    }
+
     /// The part whose length is at this place of the row.
     #[inline]
     fn part(&self, place: usize) -> &'a [u8] {

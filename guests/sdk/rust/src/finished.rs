@@ -9,9 +9,12 @@ use crate::batch::ROW;
 pub(crate) struct Head {
     /// Where the first of them stands in the index.
     pub(crate) row: usize,
-    /// Where it begins.
-    pub(crate) start: usize,
+    /// Where it begins in the arena; above [`IN_BATCH`], in the batch.
+    start: usize,
 }
+
+/// More than a list has bytes.
+const IN_BATCH: usize = 1 << 31;
 
 /// What a handler has answered: two lists, the first of which may yet have to be written into the batch that it answers.
 #[derive(Debug)]
@@ -45,7 +48,11 @@ impl Finished {
             return (arena.leak(), index);
         }
         for (head, rows) in Head::rows(&heads, index) {
-            put_heads(batch, &arena[head.start..], rows);
+            match head.start.checked_sub(IN_BATCH) {
+                // It has one send alone.
+                Some(from) => move_head(batch, from, rows),
+                None => put_heads(batch, &arena[head.start..], rows),
+            }
         }
         let last = index.rchunks_exact(ROW).next();
         let end = last.map_or(0, |row| (row[1] + row[5]) as usize + head_length(row));
@@ -54,6 +61,26 @@ impl Finished {
 }
 
 impl Head {
+    /// One that lies there in the arena.
+    pub(crate) fn in_arena(row: usize, start: usize) -> Self {
+        Self { row, start }
+    }
+
+    /// One that lies there in the batch.
+    #[inline(always)]
+    pub(crate) fn in_batch(row: usize, start: usize) -> Self {
+        let start = start + IN_BATCH;
+        Self { row, start }
+    }
+
+    /// Its bytes: so many.
+    pub(crate) fn bytes<'a>(self, length: usize, arena: &'a [u8], batch: &'a [u8]) -> &'a [u8] {
+        match self.start.checked_sub(IN_BATCH) {
+            Some(from) => &batch[from..from + length],
+            None => &arena[self.start..self.start + length],
+        }
+    }
+
     /// Each of these heads, with the rows of its sends.
     pub(crate) fn rows<'a>(
         heads: &'a [Self],
@@ -103,5 +130,30 @@ fn put_heads(batch: &mut [u8], head: &[u8], rows: &[u32]) {
         for row in rows.chunks_exact(ROW) {
             batch[row[1] as usize..][..head.len()].copy_from_slice(head);
         }
+    }
+}
+
+/// Moves the head of a send, which lies there in the batch, to where the send begins.
+#[inline(always)]
+fn move_head(batch: &mut [u8], from: usize, row: &[u32]) {
+    /// By its first and its last bytes, which are all: both are read before anything is written.
+    fn ends<const N: usize>(batch: &mut [u8], from: usize, to: usize, length: usize) -> Option<()> {
+        let head = batch.get(from..from + length)?;
+        let (first, last) = (*head.first_chunk::<N>()?, *head.last_chunk::<N>()?);
+        let into = batch.get_mut(to..to + length)?;
+        *into.first_chunk_mut()? = first;
+        *into.last_chunk_mut()? = last;
+        Some(())
+    }
+    let (to, length) = (row[1] as usize, head_length(row));
+    let moved = match length {
+        _ if from == to => Some(()),
+        8..=16 => ends::<8>(batch, from, to, length),
+        17..=32 => ends::<16>(batch, from, to, length),
+        33..=64 => ends::<32>(batch, from, to, length),
+        _ => None,
+    };
+    if moved.is_none() {
+        batch.copy_within(from..from + length, to);
     }
 }

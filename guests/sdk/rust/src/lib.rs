@@ -37,6 +37,7 @@ pub mod abi;
 mod answer;
 mod batch;
 mod finished;
+mod send;
 // Not beside a C library that is used: it allocates by itself, from the same place on.
 #[cfg(all(
     target_arch = "wasm32",
@@ -48,8 +49,9 @@ mod bump;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use answer::{Answer, Failed, Result, Send};
+pub use answer::{Answer, Failed, Result};
 pub use batch::{Batch, Headers, Message, Messages};
+pub use send::Send;
 
 /// A trap: nobody can unwind here, and the host says which message it was.
 #[cfg(all(target_arch = "wasm32", feature = "no-std"))]
