@@ -73,18 +73,23 @@ impl LastRoute {
     pub(crate) fn find(&mut self, routes: &Present, subject: &str) -> &Route {
         let table = routes.number.load(Ordering::Acquire);
         if self.table != table || self.subject != subject {
+            self.subject.clear();
+            self.subject.push_str(subject);
             // A table that has come since is found here already, and its number the next time.
-            *self = Self {
-                subject: subject.to_owned(),
-                route: routes.table().find(subject),
-                table,
-            };
+            routes.table().find(subject, &mut self.route);
+            self.table = table;
         }
         &self.route
     }
 }
 
 impl Route {
+    /// Empties it; its room is used again.
+    fn clear(&mut self) {
+        self.handlers.clear();
+        self.subscriptions.clear();
+    }
+
     fn add(&mut self, listener: &Listener) {
         match listener {
             Listener::Handler(id) => {
@@ -180,10 +185,9 @@ impl Routes {
     }
 
     /// Who a checked subject goes to: whoever listens with several patterns gets it once, subscriptions once a pattern.
-    pub(crate) fn find(&self, subject: &str) -> Route {
-        let mut route = Route::default();
-        self.root.find(subject, &mut route);
-        route
+    fn find(&self, subject: &str, route: &mut Route) {
+        route.clear();
+        self.root.find(subject, route);
     }
 }
 
@@ -192,6 +196,12 @@ mod tests {
     use super::*;
     use crate::subject::matches;
     use proptest::prelude::*;
+
+    fn found(routes: &Routes, subject: &str) -> Route {
+        let mut route = Route::default();
+        routes.find(subject, &mut route);
+        route
+    }
 
     fn routes(patterns: &[String]) -> Routes {
         let listeners = patterns
@@ -224,7 +234,7 @@ mod tests {
     fn a_handler_with_two_patterns_gets_a_message_once() {
         let one = |p: &str| (p.to_owned(), Listener::Handler(HandlerId(3)));
         let routes = Routes::new(["a.*", "a.b", ">"].map(one).into_iter());
-        assert_eq!(routes.find("a.b").handlers, [HandlerId(3)]);
+        assert_eq!(found(&routes, "a.b").handlers, [HandlerId(3)]);
     }
 
     proptest! {
@@ -232,7 +242,7 @@ mod tests {
         fn the_tree_finds_whom_the_patterns_match(
             patterns in prop::collection::vec("([ab*]\\.){0,3}[ab*>]", 0..12), subject in "([ab]\\.){0,4}[ab]",
         ) {
-            let found = routes(&patterns).find(&subject).handlers;
+            let found = found(&routes(&patterns), &subject).handlers;
             let expected: Vec<_> = patterns.iter().zip(0..).filter(|(p, _)| matches(p, &subject)).map(|(_, i)| HandlerId(i)).collect();
             prop_assert_eq!(found, expected);
         }
