@@ -54,6 +54,29 @@ pub(crate) fn profile(
     }
 }
 
+/// Whether a handler has messages whatever its guest says.
+fn is_fed(handler: &HandlerConfig) -> bool {
+    !handler.subjects.is_empty() || handler.takes_stream()
+}
+
+/// Checks that every handler can have messages, as far as that is known without asking its guest.
+pub(crate) fn check_fed(config: &EngineConfig, guests: &Guests) -> Result<(), StartError> {
+    let mut contracts = (0..).map(|id| guests.contract(HandlerId(id)));
+    let unfed = config
+        .handlers
+        .iter()
+        .zip(&mut contracts)
+        .find(|(handler, contract)| !is_fed(handler) && !contract.configures());
+    match unfed {
+        None => Ok(()),
+        Some((handler, contract)) => Err(StartError::Config(format!(
+            "handler {:?} has no subjects, and a component of `{}` names none: it would get no messages, so give it some (`subjects`, `--subject`)",
+            handler.name,
+            contract.interface()
+        ))),
+    }
+}
+
 /// Asks every guest for its configuration, and checks what it says.
 pub(crate) fn configure_all(
     config: &EngineConfig,
@@ -80,19 +103,11 @@ fn configure(
         guests.has_wasi(id),
         &[],
     );
-    let fed = !handler.subjects.is_empty() || handler.takes_stream();
-    if !fed && !guests.contract(id).configures() {
-        return Err(StartError::Config(format!(
-            "handler {:?} has no subjects, and a component of `{}` names none: it would get no messages, so give it some (`subjects`, `--subject`)",
-            handler.name,
-            guests.contract(id).interface()
-        )));
-    }
     let configuration = guests
         .configure(id, Arc::new(profile))
         .map_err(|fault| failed(format!("failed: {fault}")))?;
     check_channels(&configuration.channels).map_err(|error| failed(format!("named {error}")))?;
-    if configuration.channels.is_empty() && !fed {
+    if configuration.channels.is_empty() && !is_fed(handler) {
         return Err(failed(
             "named no channels, and its handler has no subjects: it would get no messages, so give it some"
                 .into(),

@@ -16,7 +16,7 @@ use crate::broker::memory::{Memory, Outlet};
 use crate::broker::nats::{Nats, NatsSource, connection_bytes, fit_limits};
 use crate::clock;
 use crate::config::{EngineConfig, HandlerConfig, Spread};
-use crate::configure::{configure_all, profile};
+use crate::configure::{check_fed, configure_all, profile};
 use crate::dispatch::{Parker, State, Ticker, spawn};
 use crate::error::{DrainError, PublishError, Refusal, RequestError, StartError};
 use crate::guest::{Contract, Guests, ShardGuests, Shell, machine_memory};
@@ -64,6 +64,7 @@ impl std::fmt::Debug for Engine {
 fn load(config: &mut EngineConfig) -> Result<(Guests, MemorySum), StartError> {
     config.check()?;
     let guests = Guests::load(config)?;
+    check_fed(config, &guests)?;
     fit_contracts(config, &guests);
     let sum = guests.memory(config, connection_bytes(config));
     let limit = config.limits.memory_total_bytes_max;

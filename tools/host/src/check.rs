@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use millpond::{EngineLimits, HandlerConfig, HandlerLimits, Inspection, MemorySum};
+use millpond::{Contract, EngineLimits, HandlerConfig, HandlerLimits, Inspection, MemorySum};
 
 use crate::args::CheckArguments;
 use crate::config::file::{DeliveryKey, Flags, HandlerKeys};
@@ -83,7 +83,7 @@ fn describe(
         "component",
         &format!("{}, {contract}", handler.component.display()),
     );
-    line(text, "takes", &taken(handler, nats));
+    line(text, "takes", &taken(handler, inspection.contract, nats));
     if nats {
         line(text, "delivery", delivery(keys));
     }
@@ -104,7 +104,7 @@ fn describe(
 }
 
 /// What a handler takes.
-fn taken(handler: &Planned, nats: bool) -> String {
+fn taken(handler: &Planned, contract: Contract, nats: bool) -> String {
     let HandlerKeys {
         stream,
         durable,
@@ -122,11 +122,12 @@ fn taken(handler: &Planned, nats: bool) -> String {
         };
         return format!("consumer {durable:?} of stream {stream:?}{made}");
     }
-    let mut text = "the subjects of its configure".to_owned();
-    for subject in subjects.iter().flatten() {
-        // Writing to a string can't fail.
-        let _ = write!(text, ", {subject:?}");
-    }
+    let configure = contract.configures();
+    let configure = configure.then(|| "the subjects of its configure".to_owned());
+    let own = subjects.iter().flatten();
+    let own = own.map(|subject| format!("{subject:?}"));
+    let text = configure.into_iter().chain(own).collect::<Vec<_>>();
+    let text = text.join(", ");
     match (nats, every_message) {
         (false, _) => text,
         (true, Some(true)) => text + "; every message, on one shard",

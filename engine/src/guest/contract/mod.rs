@@ -69,7 +69,8 @@ impl Contract {
     }
 
     /// Whether its guests have a `configure`, which may name subjects.
-    pub(crate) fn configures(self) -> bool {
+    #[must_use]
+    pub fn configures(self) -> bool {
         matches!(
             self,
             Self::Messaging2023 | Self::Messaging010 | Self::Messaging020Draft

@@ -1,5 +1,6 @@
 //! Greets whom a message names: as a reply if one is asked for, else on `greetings`.
-#![no_std]
+// In its tests, which run without a host, there is a standard library.
+#![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
@@ -20,10 +21,41 @@ fn handle(batch: &Batch<'_>, answer: &mut Answer) -> Result {
         }
         let greeting = format!("hello, {name}");
         if !answer.reply(&message, greeting.as_bytes()) {
-            answer.send(&message, "greetings").payload(greeting.as_bytes());
+            answer
+                .send(&message, "greetings")
+                .payload(greeting.as_bytes());
         }
     }
     Ok(())
 }
 
 millpond_guest::handler!(handle);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_guest::testing::{call, Given, Outcome};
+
+    #[test]
+    fn who_names_itself_is_greeted_and_who_does_not_is_given_up_on() {
+        let asks = Given::new("hello", b"world").reply_to("answers.1");
+        let answered = call(
+            handle,
+            &[asks, Given::new("hello", b""), Given::new("hello", b"a b")],
+        );
+        let answered = answered.expect("no name fails the call");
+        assert_eq!(
+            answered.outcomes,
+            [Outcome::Ack, Outcome::Term, Outcome::Ack]
+        );
+        let sends = answered
+            .sends
+            .iter()
+            .map(|sent| (&*sent.subject, &sent.payload[..]));
+        let greetings = [
+            ("answers.1", &b"hello, world"[..]),
+            ("greetings", b"hello, a b"),
+        ];
+        assert!(sends.eq(greetings), "{:?}", answered.sends);
+    }
+}

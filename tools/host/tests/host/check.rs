@@ -13,7 +13,7 @@ struct Place(Folder);
 impl Place {
     fn with(text: &str) -> Self {
         let place = Self(Folder::new());
-        for name in ["echo", "probe-0.2.0-draft"] {
+        for name in ["echo", "probe-0.2.0-draft", "batch-echo"] {
             let copy = place.0.path().join(format!("{name}.wasm"));
             std::fs::copy(guest(name), copy).expect("the folder was made for this test");
         }
@@ -106,6 +106,17 @@ fn check_refuses_more_memory_than_there_may_be_as_run_does() {
         .check(&[])
         .ended(5)
         .says(&["error: ", "connections: buffers"]);
+}
+
+#[test]
+fn check_refuses_a_handler_that_would_get_no_messages_as_run_does() {
+    let unfed = "[[handler]]\ncomponent = \"batch-echo.wasm\"\n";
+    let refused = Place::with(unfed).check(&[]).ended(2);
+    refused.says(&["handler \"batch-echo\" has no subjects", "millpond:batch"]);
+    let fed = format!("{unfed}subjects = [\"echo\"]\n");
+    let good = Place::with(&fed).check(&[]).ended(0);
+    let takes = good.out.lines().find(|line| line.starts_with("takes"));
+    assert_eq!(takes, Some("takes      \"echo\""));
 }
 
 #[test]

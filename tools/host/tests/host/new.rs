@@ -26,8 +26,8 @@ fn commands<'a>(printed: &'a str, words: &str) -> Vec<&'a str> {
     commands
 }
 
-/// A shell in which `millpond` and the language's compiler are found, and in which nothing of this build is set.
-fn shell(folder: &Path, language: &str) -> Command {
+/// A shell in which nothing of this build is set.
+fn plain_shell(folder: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.current_dir(folder).arg("-ec");
     let keep = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
@@ -37,6 +37,12 @@ fn shell(folder: &Path, language: &str) -> Command {
     {
         shell.env_remove(name);
     }
+    shell
+}
+
+/// The same, in which `millpond` and the language's compiler for components are found.
+fn shell(folder: &Path, language: &str) -> Command {
+    let mut shell = plain_shell(folder);
     let tools = build_script(&repository(), &[language, "--env"]);
     let tools =
         tools.unwrap_or_else(|complaint| panic!("the compiler for {language}: {complaint}"));
@@ -147,6 +153,18 @@ fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
             "{language}: it imports nothing that waits"
         );
     }
+}
+
+#[test]
+fn a_project_in_rust_has_a_test_and_lints_that_need_no_target() {
+    let folder = Folder::new();
+    new(folder.path(), &["mill", "--lang", "rust"]).ended(0);
+    let project = folder.path().join("mill");
+    let tested = done(plain_shell(&project).arg("cargo test"), b"").ended(0);
+    let passed = "who_names_itself_is_greeted_and_who_does_not_is_given_up_on ... ok";
+    assert!(tested.out.contains(passed), "{}", tested.out);
+    let lints = "cargo clippy --all-targets -- -D warnings && cargo fmt --check -p mill";
+    done(plain_shell(&project).arg(lints), b"").ended(0);
 }
 
 #[test]
