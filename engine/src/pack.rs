@@ -87,7 +87,7 @@ impl Pack {
     }
 
     /// Of messages that lie so in these bytes, one behind the other: what a transport made of what came. Their subjects may differ.
-    pub(crate) fn laid_out(frame: impl Into<Bytes>, rows: &[Row]) -> Self {
+    pub(crate) fn laid_out(frame: impl Into<Bytes>, rows: Vec<Row>) -> Self {
         Self {
             range: 0..rows.len(),
             frame: frame.into(),
@@ -97,11 +97,14 @@ impl Pack {
         }
     }
 
-    /// Bytes of the buffer that it keeps, as far as they are its pack's or others' messages.
+    /// Bytes of the buffer that it keeps.
+    ///
+    /// # Panics
+    /// Others keep it too.
     #[cfg(test)]
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        let frame = self.frame.clone();
-        frame.try_into_mut().map_or(0, |frame| frame.capacity())
+    pub(crate) fn buffer_bytes(self) -> usize {
+        let frame = self.frame.try_into_mut();
+        frame.expect("nobody else has it").capacity()
     }
 
     /// Messages in it.
@@ -340,7 +343,7 @@ impl PackBuilder {
     pub fn build(self) -> Pack {
         Pack {
             frame: self.frame.freeze(),
-            ..Pack::laid_out(Bytes::new(), &self.rows)
+            ..Pack::laid_out(Bytes::new(), self.rows)
         }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) fn lay_out(whole: &[Incoming], part: Range<usize>, before: u64) -> (P
         rows.push([start, subject, reply_to, headers, payload, 0]);
     }
     let (buffer, read) = watched(bytes, before);
-    let mut pack = Pack::laid_out(buffer, &rows);
+    let mut pack = Pack::laid_out(buffer, rows);
     pack.split_to(part.start);
     pack = pack.split_to(part.len());
     let first = &whole[part.start];

@@ -499,8 +499,7 @@ impl Desk {
                     return;
                 }
                 if let Take::Core { packs: true, .. } = self.handlers[id.index()] {
-                    let left = found.left(chunk);
-                    return self.packing.add(id, frame, layout, left);
+                    return self.packing.add(id, frame, layout);
                 }
                 self.core(id, found.incoming(chunk).message, now, process, take);
             }

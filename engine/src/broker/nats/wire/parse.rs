@@ -136,12 +136,6 @@ impl Found {
     pub(crate) fn parts<'a>(&self, chunk: &'a [u8]) -> (&'a [u8], &Layout) {
         (&chunk[self.at.clone()], &self.layout)
     }
-
-    /// Bytes from its first one on to the end of what was read: it lies in them, and those behind it.
-    #[inline]
-    pub(crate) fn left(&self, chunk: &[u8]) -> usize {
-        chunk.len() - self.at.start
-    }
 }
 
 /// A message for one of the connection's subscriptions.
