@@ -26,7 +26,7 @@ pub const WARM_CALLS: usize = 64;
 const MESSAGES_MAX: usize = 1 << 16;
 /// Messages published in one step, which the engine hands to its shard as one: so the turns are the same however threads take turns.
 const STEP: usize = 256;
-/// What an error says of calls that were made and were not full: as of other rounds, they are made again.
+/// What an error says of calls that were made and were not full, as happens on a busy machine: whoever counts them may try again.
 pub const NOT_FULL: &str = "they were not full";
 /// How long whoever waits rests between two looks.
 const REST: Duration = Duration::from_millis(2);

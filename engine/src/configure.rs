@@ -61,12 +61,9 @@ fn is_fed(handler: &HandlerConfig) -> bool {
 
 /// Checks that every handler can have messages, as far as that is known without asking its guest.
 pub(crate) fn check_fed(config: &EngineConfig, guests: &Guests) -> Result<(), StartError> {
-    let mut contracts = (0..).map(|id| guests.contract(HandlerId(id)));
-    let unfed = config
-        .handlers
-        .iter()
-        .zip(&mut contracts)
-        .find(|(handler, contract)| !is_fed(handler) && !contract.configures());
+    let handlers = config.handlers.iter().zip((0..).map(HandlerId));
+    let mut handlers = handlers.map(|(handler, id)| (handler, guests.contract(id)));
+    let unfed = handlers.find(|(handler, contract)| !is_fed(handler) && !contract.configures());
     match unfed {
         None => Ok(()),
         Some((handler, contract)) => Err(StartError::Config(format!(

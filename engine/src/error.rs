@@ -41,7 +41,7 @@ pub enum StartError {
     },
     /// The configuration can need more memory than there is.
     #[error(
-        "the configuration can need {sum}, and {} MiB may be used: lower what makes the largest of these terms, or allow more (`memory_total_bytes_max`; `memory_total` in a file, `--memory-total`)",
+        "the configuration can need {sum}, and {} MiB may be used: lower what makes the largest of these terms, or allow more with `memory_total_bytes_max`",
         .available >> 20
     )]
     Memory {

@@ -12,8 +12,10 @@
 //! | 250 | sends one message with the payload repeated `REPEATS` times |
 //! | 249, as the first | gives the message back, and ends there |
 //! | 240–249 | nothing, else |
-//! | 200–239 | replies, which fails where nobody asked |
-//! | 160–199 | sends the message on, with its headers |
+//! | 220–239 | replies with the payload as it came, which fails where nobody asked |
+//! | 200–219 | replies with one made of the message, the same |
+//! | 180–199 | sends the message on, with its headers and its payload as it came |
+//! | 160–179 | sends the message on, with its headers and a payload made of it |
 //! | below | sends to a subject that the byte names, with headers and a payload made of the message |
 //!
 //! After 251 to 253 a guest does no more, since with contract 3 a send is looked at only once the call has ended: what it did then would
@@ -94,13 +96,16 @@ pub fn steps(payload: &[u8], headers: &[(String, String)], mut step: impl FnMut(
             240..=249 => true,
             200..=239 => step(Step::Send(Sending {
                 to: None,
-                payload: named,
+                payload: if *rule < 220 { named } else { payload.to_vec() },
                 headers: Vec::new(),
                 reply_to: None,
             })),
             160..=199 => step(Step::Send(Sending {
                 to: Some(OUT[0].to_string()),
-                payload: [&named, payload].concat(),
+                payload: match *rule {
+                    ..180 => [&named, payload].concat(),
+                    _ => payload.to_vec(),
+                },
                 headers: headers.to_vec(),
                 reply_to: None,
             })),

@@ -69,11 +69,13 @@ pub fn counted(row: Row, scale: Scale) -> Result<Counted> {
     })
 }
 
+/// Runs it.
 fn tried(strace: &mut Command) -> Result<Output> {
     let output = strace.output();
     output.context("strace can't be run: install it (`apt-get install strace`)")
 }
 
+/// What it wrote on standard error.
 fn said(ran: &Output) -> Cow<'_, str> {
     String::from_utf8_lossy(&ran.stderr)
 }
@@ -91,6 +93,7 @@ fn count(row: Row, calls: usize) -> Result<BTreeMap<String, i64>> {
         if ran.status.success() || !said(&ran).contains(NOT_FULL) {
             break;
         }
+        eprintln!("{}: {NOT_FULL}, once more", row.name());
         ran = tried(&mut strace)?;
     }
     ensure!(ran.status.success(), "{strace:?} failed:\n{}", said(&ran));

@@ -23,7 +23,7 @@ pub(super) struct Usage {
     pub(super) handled: u64,
     /// Messages that it gave up on since there were too many.
     pub(super) shed: u64,
-    /// Calls that it handled them in.
+    /// Calls that it handled them in; none where it calls nothing.
     pub(super) calls: u64,
 }
 

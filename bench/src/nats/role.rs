@@ -82,11 +82,7 @@ pub fn play(arguments: &[String]) -> Result<()> {
         line?;
         let (handled, shed, calls) = match &engine {
             Some(engine) => ours::count(engine)?,
-            // A call is a message there.
-            None => {
-                let handled = handled.load(Ordering::Acquire);
-                (handled, 0, handled)
-            }
+            None => (handled.load(Ordering::Acquire), 0, 0),
         };
         let (cpu, kernel) = cpu_nanos()?;
         println!("usage {cpu} {kernel} {handled} {shed} {calls}");

@@ -18,8 +18,8 @@ pub(super) struct Measured {
     kernel: f64,
     /// Messages a second.
     rate: f64,
-    /// Messages a call.
-    a_call: f64,
+    /// Messages a call, where it calls a guest.
+    a_call: Option<f64>,
 }
 
 impl Measured {
@@ -30,7 +30,10 @@ impl Measured {
             cpu: (after.cpu - before.cpu).as_secs_f64() * 1e9 / messages,
             kernel: (after.kernel - before.kernel).as_secs_f64() * 1e9 / messages,
             rate: messages / seconds,
-            a_call: messages / (after.calls - before.calls) as f64,
+            a_call: match after.calls - before.calls {
+                0 => None,
+                calls => Some(messages / calls as f64),
+            },
         }
     }
 }
@@ -55,6 +58,10 @@ pub(super) fn noted(part: &str, sides: &[Side]) {
         row("CPU", "ns a message", |m| m.cpu);
         row("CPU in the kernel", "ns a message", |m| m.kernel);
         row("rate", "messages/s", |m| m.rate);
-        row("calls", "messages a call", |m| m.a_call);
+        let calls: Vec<f64> = side.rounds.iter().filter_map(|m| m.a_call).collect();
+        if !calls.is_empty() {
+            let case = format!("{}: calls", side.name);
+            note(&group, case, "messages a call", calls);
+        }
     }
 }

@@ -306,7 +306,8 @@ pub fn compile_ahead(config: &crate::EngineConfig) -> Result<Vec<bool>, StartErr
             "there is no cache to keep compiled code in; name its folder".into(),
         ));
     };
-    let engine = super::runtime::engine(config, super::runtime::choose_reset(config.reset)?)?;
+    // How memory is reset changes no code.
+    let engine = super::runtime::engine(config, crate::ResetMode::Copy)?;
     let cache = Cache::open(folder, &engine)?;
     let ahead = |handler: &HandlerConfig| {
         let at = |cause| StartError::Component {

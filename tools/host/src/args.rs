@@ -203,7 +203,7 @@ pub(crate) struct CheckArguments {
 #[command(after_help = concat!("\
 `run` keeps what it compiled by itself; this is for images and machines where the first start is to be quick too. Compiled code is used \
 for the same component, the same version of this program, a like processor and the same `guard_pages` alone: a `run` with \
-`--guard-pages` looks for code that was compiled with it. It is machine code that is \
+`--guard-pages` looks for code that was compiled with it. Other flags of the engine that `run` has are taken, and change nothing. It is machine code that is \
 run, so the folder and its files must belong to whoever runs the program, or to root, and nobody else may write to them. Where the \
 code of a component is not kept, as in a folder that is full, that is an error (2): a start would have to compile it.
 
@@ -212,6 +212,18 @@ Examples:
   millpond compile --config millpond.toml --cache /var/cache/millpond
 
 ", exit_codes!()))]
+// What compiled code does not depend on is taken and not shown.
+#[command(
+    mut_arg("shards", |flag| flag.hide(true)),
+    mut_arg("spread", |flag| flag.hide(true)),
+    mut_arg("pin", |flag| flag.hide(true)),
+    mut_arg("reset", |flag| flag.hide(true)),
+    mut_arg("seed", |flag| flag.hide(true)),
+    mut_arg("drain_wait_max", |flag| flag.hide(true)),
+    mut_arg("guard_pages", |flag| flag.hide_short_help(false)),
+    mut_arg("cache", |flag| flag.hide_short_help(false)),
+    mut_arg("cache_max", |flag| flag.hide_short_help(false))
+)]
 pub(crate) struct CompileArguments {
     /// Components
     #[arg(required_unless_present = "config", value_name = "COMPONENT")]

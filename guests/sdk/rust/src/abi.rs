@@ -49,7 +49,7 @@ pub unsafe fn answered(
     let result = handle(batch, answer);
     // Nothing of the batch is left there.
     let answer = core::mem::replace(answer, Answer::new(&Batch::new(&[], &[])));
-    result.map(|()| answer.finished())
+    result.map(|()| answer.finished(batch))
 }
 
 /// Where a component keeps its answer: at a place that the compiler knows, so that no read or write of it has its bounds checked.
@@ -193,4 +193,83 @@ macro_rules! handler {
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&$crate::Batch<'_>) -> $crate::Result<$crate::abi::Finished> = $handle;
     };
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+
+    use super::*;
+    use crate::testing::{self, laid_out, Given};
+
+    /// Calls a handler with lists as the host leaves them in memory: what it returned, and where the first list is.
+    fn called(
+        handle: for<'a> fn(&Batch<'a>, &mut Answer<'a>) -> Result,
+        given: &[Given<'_>],
+    ) -> (Returned, usize) {
+        let (arena, index) = laid_out(given);
+        let (arena, index) = (arena.leak(), index.leak());
+        let at = arena.as_ptr() as usize;
+        // SAFETY: they are leaked, and nobody else has them.
+        let returned = unsafe {
+            call(
+                |batch| answered(handle, batch),
+                (arena.as_mut_ptr(), arena.len()),
+                (index.as_ptr(), index.len()),
+            )
+        };
+        (returned, at)
+    }
+
+    #[test]
+    fn an_answer_lies_in_the_hosts_own_list_or_in_one_that_was_made() {
+        let asks = Given::new("echo", b"hello").reply_to("answers.1");
+        let given = [asks.headers(&[("k", "v")]), Given::new("echo", b"nobody")];
+        for new in [false, true] {
+            let handle: for<'a> fn(&Batch<'a>, &mut Answer<'a>) -> Result = match new {
+                true => |batch, answer| {
+                    batch.iter().for_each(|m| {
+                        answer.reply(&m, b"hello");
+                    });
+                    Ok(())
+                },
+                false => |batch, answer| {
+                    batch.iter().for_each(|m| {
+                        answer.reply(&m, m.payload());
+                    });
+                    Ok(())
+                },
+            };
+            let (returned, at) = called(handle, &given);
+            let [arena, bytes, index, numbers] = returned.lists;
+            assert_eq!((returned.failed, arena != at), (0, new));
+            // SAFETY: the lists that it names are leaked.
+            let (arena, index) = unsafe {
+                (
+                    slice::from_raw_parts(arena as *const u8, bytes),
+                    slice::from_raw_parts(index as *const u32, numbers),
+                )
+            };
+            let read = testing::read(arena, index, given.len());
+            let sends: vec::Vec<_> = read.sends.iter().collect();
+            let [sent] = sends[..] else {
+                panic!("{sends:?}");
+            };
+            assert_eq!(
+                (&*sent.subject, &*sent.payload),
+                ("answers.1", &b"hello"[..])
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_call_returns_its_reason() {
+        let (returned, _) = called(|_, _| Err("no".into()), &[Given::new("s", b"")]);
+        let [at, bytes, ..] = returned.lists;
+        // SAFETY: the reason is leaked.
+        let reason = unsafe { slice::from_raw_parts(at as *const u8, bytes) };
+        assert_eq!((returned.failed, reason), (1, &b"no"[..]));
+    }
 }

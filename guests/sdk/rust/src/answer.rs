@@ -118,17 +118,19 @@ impl<'a> Answer<'a> {
             return false;
         }
         if !self.reply_in_place(message, subject.len(), payload) {
-            self.reply_gathered(message.number(), subject, payload);
+            self.reply_from_arena(*message, payload);
         }
         true
     }
 
-    /// Sends a reply that is put together in the arena. Its subject is not compared with the last: they differ, mostly at their ends.
+    /// Sends a reply whose subject is written into the arena. It is not compared with the last: reply subjects differ, mostly at their ends.
     #[inline(never)]
-    fn reply_gathered(&mut self, number: u32, subject: &[u8], payload: &[u8]) {
+    fn reply_from_arena(&mut self, message: Message<'_>, payload: &[u8]) {
+        let subject = message.reply_bytes();
         let start = self.add_subject(subject);
-        let begin = self.gathered(number, (start, start + subject.len()), payload);
-        self.add_row([number as usize, begin, subject.len(), 0, 0, payload.len()]);
+        let begin = self.put(&message, (start, start + subject.len()), false, payload);
+        let number = message.number() as usize;
+        self.add_row([number, begin, subject.len(), 0, 0, payload.len()]);
     }
 
     /// Sends a reply from the batch, if its payload can be: its subject is moved there from where it lies in its message. That is still
@@ -145,6 +147,7 @@ impl<'a> Answer<'a> {
         if self.index.is_empty() {
             self.begin(0);
         }
+        // The next send writes a head of its own: this one's is moved from where it lies, which is right for one send alone.
         self.head = (0, 0);
         let start = first + message.reply_place();
         self.heads.push(Head::in_batch(self.index.len(), start));
@@ -236,16 +239,10 @@ impl<'a> Answer<'a> {
             }
             return begin;
         }
-        self.gathered(message.number(), (start, end), payload)
-    }
-
-    /// Where a send of the message with this number begins that is put together in the arena, with the head that lies there.
-    #[inline(always)]
-    fn gathered(&mut self, number: u32, (start, end): (usize, usize), payload: &[u8]) -> usize {
         let begin = self.gather(start, end);
         self.arena.extend_from_slice(payload);
-        self.unsorted |= number < self.last;
-        self.last = number;
+        self.unsorted |= message.number() < self.last;
+        self.last = message.number();
         begin
     }
 
@@ -329,16 +326,19 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, Vec<u32>) {
         self.gather(0, 0);
-        let Finished { arena, index, .. } = self.finished();
+        let given = self.given;
+        let Finished { arena, index, .. } = self.finished(&Batch::new(given, &[]));
         (arena, index)
     }
 
-    /// The same, in the batch where it can be.
-    pub(crate) fn finished(mut self) -> Finished {
+    /// The same, in this batch where it can be: if it is an answer to it. A handler may have put one to another batch in its place.
+    pub(crate) fn finished(mut self, batch: &Batch<'_>) -> Finished {
         let numbers = core::mem::size_of::<u32>() * (self.index.len() + self.outcomes.len());
+        let stays = core::ptr::eq(self.given, batch.arena())
+            && self.placed.saturating_add(numbers) <= LISTS_MAX;
         if self.unsorted {
             self.sort();
-        } else if !self.heads.is_empty() && self.placed + numbers > LISTS_MAX {
+        } else if !(stays || self.heads.is_empty()) {
             self.gather(0, 0);
         }
         if !self.outcomes.is_empty() {
@@ -471,7 +471,9 @@ mod tests {
         };
         let (mut gathered, mut finished) = (None, None);
         made(&arena, &mut |answer| gathered = Some(answer.finish()));
-        made(&arena, &mut |answer| finished = Some(answer.finished()));
+        made(&arena, &mut |answer| {
+            finished = Some(answer.finished(&Batch::new(&arena, &index)))
+        });
         let (own, rows) = gathered.expect("it was finished");
         let finished = finished.expect("it was finished");
         let in_place = !finished.heads.is_empty();
@@ -516,7 +518,7 @@ mod tests {
             assert!(answer.reply(&m[0], &m[0].payload()[33..]));
         });
         assert_eq!(gathered, lies);
-        assert!(!in_place);
+        assert!(in_place);
         assert_eq!(lies.sends[1].subject, "a.reply.subject");
         assert_eq!(lies.sends[1].payload, b"sent");
         // What is sent from the message besides stays in place.
@@ -573,6 +575,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_another_batch_is_gathered_whoever_is_given_it() {
+        let (arena, index) = laid_out(&[Given::new("subject", b"outer"), Given::new("s", b"2")]);
+        let (inner, rows) = laid_out(&[Given::new("subject", b"inner")]);
+        let (batch, own) = (Batch::new(&arena, &index), Batch::new(&inner, &rows));
+        let mut answer = Answer::new(&own);
+        let message = own.iter().next().expect("one");
+        answer.send(&message, "t").payload(message.payload());
+        let mut given = arena.clone();
+        let (bytes, _) = answer.finished(&batch).into_lists(&mut given);
+        assert_eq!(bytes, b"tinner");
+    }
+
+    #[test]
     fn what_would_be_more_than_two_lists_may_have_is_gathered() {
         let most = LISTS_MAX - 4 * (1 + ROW);
         for over in [0, 1] {
@@ -593,7 +608,7 @@ mod tests {
         let mut answer = Answer::new(&batch);
         let first = batch.iter().next().expect("one");
         answer.send(&first, "t").payload(first.payload());
-        let finished = answer.finished();
+        let finished = answer.finished(&batch);
         assert_eq!(finished.into_lists(&mut arena).0, b"t1");
     }
 
@@ -625,8 +640,9 @@ mod tests {
             let sends: Vec<_> = (0..below(6))
                 .map(|_| [below(8), below(20), below(4), below(14)])
                 .collect();
-            let ended = core::cell::Cell::new(0);
+            let asked = core::cell::RefCell::new(Vec::new());
             let (gathered, lies, placed) = both(&given, |messages, answer| {
+                asked.take();
                 for (at, &[of, subject, headers, cut]) in sends.iter().enumerate() {
                     // Mostly in order.
                     let place = if of == 0 {
@@ -642,32 +658,50 @@ mod tests {
                             12 => m.payload().get(..first),
                             _ => m.payload().get(last..),
                         };
-                        let asks = answer.reply(m, part.unwrap_or_default());
+                        let part = part.unwrap_or_default();
+                        let asks = answer.reply(m, part);
                         assert_eq!(asks, m.reply_to().is_some());
-                        ended.set(ended.get() + usize::from(asks));
+                        if let Some(to) = m.reply_to() {
+                            let sent = (place, to.to_string(), false, part.to_vec());
+                            asked.borrow_mut().push(sent);
+                        }
                         continue;
                     }
-                    ended.set(ended.get() + usize::from(cut != 11));
-                    let send = answer.send(m, &"to.some.other.subject"[..1 + subject as usize]);
+                    let to = &"to.some.other.subject"[..1 + subject as usize];
+                    let send = answer.send(m, to);
                     let send = if headers == 0 {
                         send.raw_headers(m.raw_headers())
                     } else {
                         send
                     };
-                    match cut {
-                        0 => send.payload(b"new"),
+                    let payload = match cut {
+                        0 => b"new",
                         // One that is not ended leaves no trace.
-                        11 => drop(send),
-                        10 => send.payload(messages[messages.len() - 1].payload()),
-                        cut => {
-                            send.payload(m.payload().get(cut as usize - 1..).unwrap_or(m.payload()))
+                        11 => {
+                            drop(send);
+                            continue;
                         }
-                    }
+                        10 => messages[messages.len() - 1].payload(),
+                        cut => m.payload().get(cut as usize - 1..).unwrap_or(m.payload()),
+                    };
+                    send.payload(payload);
+                    let sent = (place, to.to_string(), headers == 0, payload.to_vec());
+                    asked.borrow_mut().push(sent);
                 }
             });
             assert_eq!(gathered, lies);
-            // It was written twice.
-            assert_eq!(2 * lies.sends.len(), ended.get());
+            // What was asked for, in the order of the messages, those of one as they were made.
+            let mut asked = asked.take();
+            asked.sort_by_key(|sent| sent.0);
+            let own = |place: usize| given[place].headers.iter();
+            let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+            assert_eq!(lies.sends.len(), asked.len());
+            for (sent, (place, subject, headers, payload)) in lies.sends.iter().zip(asked) {
+                assert_eq!((sent.place, &sent.subject), (place, &subject));
+                assert_eq!(sent.payload, payload);
+                let headers: Vec<_> = own(place).filter(|_| headers).map(owned).collect();
+                assert_eq!((&sent.headers, &sent.reply_to), (&headers, &None));
+            }
             in_place += u32::from(placed);
         }
         assert!(in_place > rounds / 10, "{in_place}");

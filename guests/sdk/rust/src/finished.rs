@@ -9,11 +9,11 @@ use crate::batch::ROW;
 pub(crate) struct Head {
     /// Where the first of them stands in the index.
     pub(crate) row: usize,
-    /// Where it begins in the arena; above [`IN_BATCH`], in the batch.
+    /// Where it begins in the arena; from [`IN_BATCH`] on, in the batch.
     start: usize,
 }
 
-/// More than a list has bytes.
+/// More than a list has bytes where components are made: 2 GiB.
 const IN_BATCH: usize = 1 << 31;
 
 /// What a handler has answered: two lists, the first of which may yet have to be written into the batch that it answers.

@@ -35,7 +35,7 @@ use crate::{Answer, Result};
 pub struct Given<'a> {
     subject: &'a str,
     reply_to: &'a str,
-    headers: &'a [(&'a str, &'a str)],
+    pub(crate) headers: &'a [(&'a str, &'a str)],
     payload: &'a [u8],
     attempts: u32,
 }

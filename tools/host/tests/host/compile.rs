@@ -21,6 +21,19 @@ fn compile_with(cache: &Path, guests: &[&str], flags: &[&str]) -> Done {
     done(command.arg("--cache").arg(cache).args(flags), b"")
 }
 
+#[test]
+fn its_help_shows_the_flags_that_change_what_it_does() {
+    for help in ["-h", "--help"] {
+        let shown = done(millpond().args(["compile", help]), b"").ended(0).out;
+        let flags = shown.lines().filter_map(|line| {
+            let flag = line.trim_start().strip_prefix("--")?;
+            flag.split(['=', '[', ' ']).next()
+        });
+        let flags: Vec<_> = flags.collect();
+        assert_eq!(flags, ["config", "guard-pages", "cache", "cache-max"]);
+    }
+}
+
 /// Runs a line through the component, with a log of what was kept.
 fn run(cache: &Path) -> Done {
     let mut command = millpond();
