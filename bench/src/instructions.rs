@@ -20,7 +20,7 @@ use serde::Deserialize;
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use crate::warm::{ROWS, Row};
+use crate::warm::{self, ROWS, Row};
 
 /// Calls that are counted; and twice as many. A multiple of what is published in one step.
 pub const CALLS: usize = 128;
@@ -60,14 +60,10 @@ pub fn count(program: &Path, argument: &str) -> Result<Vec<(Row, u64)>> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", COUNTED, WRITTEN]);
     valgrind.arg(format!("--callgrind-out-file={}", out.display()));
-    let ran = valgrind
-        .args([program.as_os_str(), argument.as_ref()])
-        .output()
-        .context(
-            "valgrind can't be run: install valgrind 3.19 or newer (`apt-get install valgrind`)",
-        )?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{valgrind:?} failed:\n{said}");
+    warm::ran(
+        valgrind.args([program.as_os_str(), argument.as_ref()]),
+        "valgrind can't be run: install valgrind 3.19 or newer (`apt-get install valgrind`)",
+    )?;
     let part = |number| counted(&folder.path().join(format!("counts.{number}")));
     let of_row = |(place, row): (usize, &Row)| {
         let first = MARKS * place + 1;

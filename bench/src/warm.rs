@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use millpond::{
@@ -26,10 +27,32 @@ pub const WARM_CALLS: usize = 64;
 const MESSAGES_MAX: usize = 1 << 16;
 /// Messages published in one step, which the engine hands to its shard as one: so the turns are the same however threads take turns.
 const STEP: usize = 256;
-/// What an error says of calls that were made and were not full, as happens on a busy machine: whoever counts them may try again.
-pub const NOT_FULL: &str = "they were not full";
+/// What an error says of calls that were made and were not full, as happens on a busy machine.
+const NOT_FULL: &str = "they were not full";
+/// How often calls are made that a busy machine may leave less than full.
+const TRIES: usize = 3;
 /// How long whoever waits rests between two looks.
 const REST: Duration = Duration::from_millis(2);
+
+/// Runs a command whose process makes calls that have to be full, again if a busy machine left them less than that; what it wrote.
+///
+/// # Errors
+/// It can't be run, for which there is advice; or it failed, at last.
+pub fn ran(command: &mut Command, advice: &'static str) -> Result<Output> {
+    for left in (0..TRIES).rev() {
+        let ran = command.output().context(advice)?;
+        let said = String::from_utf8_lossy(&ran.stderr);
+        if ran.status.success() {
+            return Ok(ran);
+        }
+        ensure!(
+            left > 0 && said.contains(NOT_FULL),
+            "{command:?} failed:\n{said}"
+        );
+        eprintln!("{NOT_FULL}, once more");
+    }
+    unreachable!("the last time it succeeds or fails")
+}
 
 /// A row: which component is called, and with how many messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,5 +263,44 @@ impl WarmEngine {
 impl Drop for WarmEngine {
     fn drop(&mut self) {
         self.engine.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use millpond_tests::folder::Folder;
+
+    use super::*;
+
+    /// A shell that notes that it ran, and fails so often with these words.
+    fn shell(log: &std::path::Path, fails: usize, says: &str) -> Command {
+        let mut shell = Command::new("sh");
+        let script =
+            r#"echo ran >> "$0"; [ $(wc -l < "$0") -gt "$1" ] || { echo "$2" >&2; exit 1; }"#;
+        shell.args(["-c", script]).arg(log);
+        shell.args([&fails.to_string(), says]);
+        shell
+    }
+
+    #[test]
+    fn what_a_busy_machine_left_less_than_full_is_run_again_and_nothing_else_is() {
+        let other = "a message was lost";
+        for (fails, says, runs, well) in [
+            (0, NOT_FULL, 1, true),
+            (TRIES - 1, NOT_FULL, TRIES, true),
+            (TRIES, NOT_FULL, TRIES, false),
+            (1, other, 1, false),
+        ] {
+            let folder = Folder::new();
+            let log = folder.path().join("log");
+            let ended = ran(&mut shell(&log, fails, says), "there is a shell");
+            assert_eq!(ended.is_ok(), well, "{fails} times {says}");
+            if let Err(error) = ended {
+                assert!(error.to_string().contains(says));
+            }
+            assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), runs);
+        }
     }
 }

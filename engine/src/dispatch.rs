@@ -418,15 +418,17 @@ mod tests {
     }
 
     impl Guest for Panicking {
-        fn start(&mut self, call: Call, _: Instant) -> Started {
+        type Used = [u8; 0];
+        fn start(&mut self, call: Call, _: Instant) -> Started<[u8; 0]> {
             Started::NoSlot(call)
         }
         fn runnable(&self, _: Instant, _: &mut dyn FnMut(Runnable<'_>)) {
             panic!("on purpose");
         }
-        fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended> {
+        fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended<[u8; 0]>> {
             None
         }
+        fn put_used(&mut self, _: [u8; 0]) {}
         fn may_start(&self, _: HandlerId, _: Way) -> bool {
             true
         }

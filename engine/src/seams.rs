@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::{GuestConfiguration, Outbox, Released};
+use crate::outbox::{GuestConfiguration, Outbox, Released, Sends};
 use crate::outcome::{Fault, Outcome};
 use crate::pack::Pack;
 use crate::slice::Way;
@@ -52,7 +52,7 @@ pub(crate) trait Transport {
         _from: HandlerId,
         _inputs: &[Message],
         _release: u64,
-        _outbox: &Outbox,
+        _sends: Sends<'_>,
     ) -> Result<bool, String> {
         Ok(false)
     }
@@ -116,12 +116,14 @@ pub(crate) struct Call {
 }
 
 /// A call that has ended.
-pub(crate) struct Ended {
+pub(crate) struct Ended<U> {
     pub(crate) handler: HandlerId,
     /// Given back whole: nobody else holds it.
     pub(crate) batch: Arc<Batch>,
     /// What the call held; new and empty if it was lost with the call.
     pub(crate) outbox: Box<Outbox>,
+    /// Its instance, in whose memory what the call sent may lie.
+    pub(crate) used: U,
     pub(crate) result: Result<(), Fault>,
     /// How long it took, the turns of others left out.
     pub(crate) took: Duration,
@@ -130,9 +132,9 @@ pub(crate) struct Ended {
 }
 
 /// What became of the start of a call.
-pub(crate) enum Started {
+pub(crate) enum Started<U> {
     /// It is done.
-    Ended(Ended),
+    Ended(Ended<U>),
     /// It waits, or gave the shard back; [`Guest::resume`] goes on with it.
     Suspended,
     /// It was direct, held the shard for longer than its slice and was abandoned at this time: nothing of it remains.
@@ -152,12 +154,17 @@ pub(crate) struct Runnable<'a> {
 
 /// What runs the handlers' components.
 pub(crate) trait Guest {
+    /// An instance after its call: the bytes of its memory that are lent to the call's outbox.
+    type Used: AsRef<[u8]>;
+
     /// Calls a handler with a batch, in an instance that has seen nothing.
-    fn start(&mut self, call: Call, now: Instant) -> Started;
+    fn start(&mut self, call: Call, now: Instant) -> Started<Self::Used>;
     /// Calls `mark` for each suspended call whose wait is over.
     fn runnable(&self, now: Instant, mark: &mut dyn FnMut(Runnable<'_>));
     /// Goes on with a suspended call of this handler whose wait is over, until it ends or suspends again.
-    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended>;
+    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended<Self::Used>>;
+    /// Takes an instance back, of a call that is settled.
+    fn put_used(&mut self, used: Self::Used);
     /// Whether the handler may have one more call of this way.
     fn may_start(&self, handler: HandlerId, way: Way) -> bool;
     /// Drops used instances; in an idle turn also readies one. Whether there is more of that to do.

@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Shares, Unsent};
 use crate::letter::{Carries, Sender, letter};
 use crate::message::{HandlerId, Message};
-use crate::outbox::{Mark, Outbox, OutboxBound};
+use crate::outbox::{Mark, Outbox, OutboxBound, Sends};
 use crate::outcome::{Fault, FaultKind, Outcome};
 use crate::pack::Pack;
 use crate::seams::{Ended, Guest, Transport, Unfit};
@@ -43,11 +43,12 @@ impl Letters {
 
 impl<G: Guest, T: Transport> Shard<G, T> {
     /// Settles every message of a call that has ended.
-    pub(crate) fn settle(&mut self, ended: Ended) {
+    pub(crate) fn settle(&mut self, ended: Ended<G::Used>) {
         let Ended {
             handler: id,
             mut batch,
             mut outbox,
+            used,
             result,
             took,
             at,
@@ -62,7 +63,8 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             Fault::new(FaultKind::Outbox, detail)
         });
         let result = overflow.map_or(result, Err);
-        let result = result.and_then(|()| self.may_release(id, &batch.messages, &outbox));
+        let result =
+            result.and_then(|()| self.may_release(id, &batch.messages, outbox.held(used.as_ref())));
         let origin = batch.origin;
         let handler = &mut self.handlers[id.index()];
         if batch.overran {
@@ -73,12 +75,16 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         }
         self.note_end(id, result.is_err(), at);
         match result {
-            Ok(joint) => self.succeeded(id, exclusive(&mut batch), &mut outbox, joint, at),
+            Ok(joint) => {
+                let sent = (&mut *outbox, used.as_ref());
+                self.succeeded(id, exclusive(&mut batch), sent, joint, at);
+            }
             Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),
         }
         self.handlers[id.index()].batcher.ended(origin);
         assert!(batch.len() == 0, "every message of a call is settled");
         outbox.discard();
+        self.guest.put_used(used);
         self.spare.push((batch, outbox));
     }
 
@@ -124,13 +130,13 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         &mut self,
         id: HandlerId,
         inputs: &[Message],
-        outbox: &Outbox,
+        sends: Sends<'_>,
     ) -> Result<bool, Fault> {
-        if outbox.len() == 0 {
+        if sends.len() == 0 {
             return Ok(false);
         }
         let release = self.releases.next_id();
-        let begun = self.transport.begin_release(id, inputs, release, outbox);
+        let begun = self.transport.begin_release(id, inputs, release, sends);
         begun.map_err(|why| Fault::new(FaultKind::Refused, why))
     }
 
@@ -140,7 +146,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         &mut self,
         id: HandlerId,
         batch: &mut Batch,
-        outbox: &mut Outbox,
+        (outbox, lent): (&mut Outbox, &[u8]),
         joint: bool,
         at: Instant,
     ) {
@@ -152,7 +158,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             Sent::Pending => pending.add(index),
             Sent::Refused(why) => refused.push((index, why)),
         };
-        let sends = outbox.release();
+        let sends = outbox.release(lent);
         self.transport.send_all(id, sends, release, at, tell);
         if let Some(update) = outbox.take_update() {
             self.transport.update(id, update);

@@ -2,23 +2,20 @@
 //!
 //! The reset of a used instance's memory is one a call or more and stands apart. They are counted, not timed, so that a test can hold them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use millpond_tests::folder::Folder;
+use wasmtime::Result;
 use wasmtime::error::Context as _;
-use wasmtime::{Result, ensure};
 
 use super::role::ROLE;
 use crate::notes::note;
 use crate::scale::Scale;
-use crate::warm::{NOT_FULL, ROWS, Row};
+use crate::warm::{self, ROWS, Row};
 
 /// Calls of the first run; the second makes twice as many.
 const CALLS: usize = 256;
-/// How often calls are made that a busy machine may leave less than full.
-const TRIES: usize = 3;
 /// What resets memory: `PAGEMAP_SCAN`, or what gives pages back.
 const RESETS: [&str; 2] = ["ioctl", "madvise"];
 
@@ -69,17 +66,6 @@ pub fn counted(row: Row, scale: Scale) -> Result<Counted> {
     })
 }
 
-/// Runs it.
-fn tried(strace: &mut Command) -> Result<Output> {
-    let output = strace.output();
-    output.context("strace can't be run: install it (`apt-get install strace`)")
-}
-
-/// What it wrote on standard error.
-fn said(ran: &Output) -> Cow<'_, str> {
-    String::from_utf8_lossy(&ran.stderr)
-}
-
 /// System calls of the shard's thread, by their names.
 fn count(row: Row, calls: usize) -> Result<BTreeMap<String, i64>> {
     let folder = Folder::new();
@@ -88,15 +74,10 @@ fn count(row: Row, calls: usize) -> Result<BTreeMap<String, i64>> {
     strace.args(["-ff", "-qq", "-o"]).arg(&traces);
     strace.arg(std::env::current_exe()?);
     strace.args([ROLE, "turns", &row.name(), &calls.to_string()]);
-    let mut ran = tried(&mut strace)?;
-    for _ in 1..TRIES {
-        if ran.status.success() || !said(&ran).contains(NOT_FULL) {
-            break;
-        }
-        eprintln!("{}: {NOT_FULL}, once more", row.name());
-        ran = tried(&mut strace)?;
-    }
-    ensure!(ran.status.success(), "{strace:?} failed:\n{}", said(&ran));
+    let ran = warm::ran(
+        &mut strace,
+        "strace can't be run: install it (`apt-get install strace`)",
+    )?;
     let out = String::from_utf8_lossy(&ran.stdout);
     let thread = out.lines().find_map(|line| line.strip_prefix("shard "));
     let thread = thread.and_then(|words| words.split(' ').next());

@@ -68,22 +68,21 @@ pub(super) struct Answer {
     index: WasmList<u32>,
 }
 
-/// Keeps the bytes of what was sent, and sees that each send's parts are among them.
+/// Counts what was sent, and sees that each send's parts lie in its arena. Nothing is copied: nobody gets it.
 pub(super) fn take(store: &mut Store<Sent>, answer: &Answer) -> Result<()> {
-    let mut sent = std::mem::take(store.data_mut());
     let arena = answer.arena.as_le_slice(&*store);
     let rows = answer
         .index
         .as_le_slice(&*store)
         .get(1..)
         .unwrap_or_default();
+    let mut messages = 0;
     for row in rows.chunks_exact(ROW) {
         let bytes: u64 = row[1..].iter().map(|number| u64::from(*number)).sum();
         ensure!(bytes <= arena.len() as u64, "a send outside of its arena");
-        sent.messages += 1;
+        messages += 1;
     }
-    millpond_bench_wire::append(&mut sent.bytes, arena);
-    *store.data_mut() = sent;
+    store.data_mut().messages += messages;
     Ok(())
 }
 

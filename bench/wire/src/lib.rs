@@ -38,11 +38,6 @@ use self::message::Message;
 use self::outbox::Send;
 use self::pack::Row;
 
-/// Appends bytes as the engine does.
-pub fn append(into: &mut Vec<u8>, bytes: &[u8]) {
-    copy::extend(into, bytes);
-}
-
 /// A step.
 pub type Step = fn(&mut Steps) -> Result<(), String>;
 

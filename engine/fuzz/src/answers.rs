@@ -80,7 +80,7 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
     let marks = (0..messages).map(|place| outbox.mark(place));
     assert!(marks.eq(said.marks.iter().copied()));
     assert_eq!(outbox.has_marks(), said.marks.iter().any(Option::is_some));
-    let sent = released(&mut outbox, &said);
+    let sent = released(&mut outbox, arena, &said);
     sent_again(&sent, messages);
     Became::Held {
         sent: sent.len(),
@@ -89,9 +89,9 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
 }
 
 /// What is released, and for which message: what was said, no more and no less, and so no byte from outside the arena.
-fn released(outbox: &mut Outbox, said: &Said<'_>) -> Vec<(u32, Message)> {
+fn released(outbox: &mut Outbox, arena: &[u8], said: &Said<'_>) -> Vec<(u32, Message)> {
     let (runs, mut sent) = (outbox.runs(), Vec::new());
-    for message in outbox.release() {
+    for message in outbox.release(arena) {
         let run = runs.iter().find(|run| run.until as usize > sent.len());
         sent.push((run.expect("each is for an input").input, message));
     }
@@ -124,7 +124,7 @@ fn sent_again(sent: &[(u32, Message)], messages: usize) {
     let (arena, index) = (arena, &index[..]);
     packed::read(Answer { arena, index }, messages, &Open, &mut outbox).expect("it was good");
     let said = Said::of(arena, index, messages).expect("it was good");
-    let again = released(&mut outbox, &said);
+    let again = released(&mut outbox, arena, &said);
     assert_eq!(again.len(), sent.len());
     for ((input, m), (again, n)) in sent.iter().zip(&again) {
         let parts = |m: &Message| (m.subject().to_owned(), m.reply_to().map(str::to_owned));

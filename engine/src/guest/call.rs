@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::Instance;
 
 use super::contract::batch::{self, packed::Packed};
 use super::contract::messaging::{self, Handles, Resources, Returned};
 use super::contract::{Exports, incoming, wasmcloud};
 use super::host::Host;
-use super::pond::Ready;
+use super::pond::{Ready, Used};
 use super::{Kind, fault};
 use crate::batch::Batch;
 use crate::outbox::{Outbox, OutboxBound};
@@ -20,18 +19,19 @@ use crate::outcome::{Fault, FaultKind};
 
 /// A call that is over.
 pub(crate) struct Done {
-    /// Its instance, to be dropped later.
-    pub(crate) used: Ready,
+    /// Its instance, to be dropped once what it sent has gone.
+    pub(crate) used: Used,
     pub(crate) outbox: Box<Outbox>,
     pub(crate) result: Result<(), Fault>,
 }
 
 impl Done {
-    fn new(mut store: Store<Host>, instance: Instance, returned: Returned<()>) -> Self {
-        let result = outcome(&store, returned);
-        let outbox = store.data_mut().end().unwrap_or_else(empty_outbox);
+    fn new(mut ready: Ready, messages: usize, returned: Returned<()>) -> Self {
+        let result = outcome(&ready.store, returned);
+        let ended = ready.store.data_mut().end();
+        let (outbox, lent) = ended.unwrap_or_else(|| (empty_outbox(), None));
         Self {
-            used: Ready { store, instance },
+            used: Used::new(ready, lent, messages),
             outbox,
             result,
         }
@@ -86,7 +86,7 @@ pub(crate) fn direct(
         Exports::Incoming(export) => incoming::handle(&mut store, &instance, export, messages),
         Exports::Wasmcloud(export) => wasmcloud::handle(&mut store, &instance, export, messages),
     };
-    Done::new(store, instance, returned)
+    Done::new(Ready { store, instance }, batch.len(), returned)
 }
 
 /// A call on a fiber: it owns its store and its batch.
@@ -124,6 +124,6 @@ pub(crate) fn on_fiber(
                 wasmcloud::handle_async(&mut store, &instance, export, messages).await
             }
         };
-        Done::new(store, instance, returned)
+        Done::new(Ready { store, instance }, batch.len(), returned)
     })
 }

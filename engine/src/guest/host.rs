@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::contract::batch::Lent;
 use super::contract::incoming;
 use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
 use super::handles::Handles;
@@ -145,6 +146,8 @@ struct Call {
     batch: Arc<Batch>,
     /// Lent to the host function that fills it, while it does.
     outbox: Option<Box<Outbox>>,
+    /// What the outbox's sends lie in, if not in it.
+    lent: Option<Lent>,
     /// Where in its batch the latest reply subject was found: guests answer in order, so the next is that one or the one behind.
     replied: AtomicUsize,
 }
@@ -218,6 +221,7 @@ impl Host {
         self.call = Some(Call {
             batch,
             outbox: Some(outbox),
+            lent: None,
             replied: AtomicUsize::new(0),
         });
     }
@@ -238,9 +242,10 @@ impl Host {
         self.wait.as_ref()
     }
 
-    /// Ends the call: what it held.
-    pub(crate) fn end(&mut self) -> Option<Box<Outbox>> {
-        self.call.take().and_then(|call| call.outbox)
+    /// Ends the call: what it held, and what of the guest's memory that lies in.
+    pub(crate) fn end(&mut self) -> Option<(Box<Outbox>, Option<Lent>)> {
+        let call = self.call.take()?;
+        Some((call.outbox?, call.lent))
     }
 
     /// Clients and errors that the guest holds: after a call, those that it did not give back.
@@ -370,6 +375,13 @@ impl Host {
     pub(crate) fn put_outbox(&mut self, outbox: Box<Outbox>) {
         if let Some(call) = &mut self.call {
             call.outbox = Some(outbox);
+        }
+    }
+
+    /// Puts the outbox back, with what its sends lie in.
+    pub(crate) fn put_lent(&mut self, outbox: Box<Outbox>, lent: Lent) {
+        if let Some(call) = &mut self.call {
+            (call.outbox, call.lent) = (Some(outbox), Some(lent));
         }
     }
 

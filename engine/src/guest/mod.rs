@@ -33,7 +33,7 @@ use self::component::Loaded;
 use self::contract::batch::packed::Packed;
 use self::deadline::{Bounds, Pace};
 use self::host::{Host, Profile};
-use self::pond::{Pond, Ready, Taken};
+use self::pond::{Pond, Ready, Taken, Used};
 use self::suspended::{Calls, Suspended};
 use crate::config::{EngineConfig, ResetMode, Spread};
 use crate::error::StartError;
@@ -228,13 +228,12 @@ pub(crate) struct ShardGuests {
 
 impl ShardGuests {
     /// Calls an instance on this stack. Reads the clock once, at the end.
-    fn call(&mut self, call: Call, ready: Ready, now: Instant) -> Started {
+    fn call(&mut self, call: Call, ready: Ready, now: Instant) -> Started<Used> {
         let kind = &self.kinds[call.handler.index()];
         let mut done = call::direct(kind, ready, &call.batch, call.outbox, &mut self.packed);
         let at = (self.shell.clock)();
-        let overran = kind.bounds.sliced && done.interrupted();
-        self.pond.put_used(done.used, call.batch.len());
-        if overran {
+        if kind.bounds.sliced && done.interrupted() {
+            self.pond.put_used(done.used);
             done.outbox.discard();
             let outbox = done.outbox;
             return Started::Overran(Call { outbox, ..call }, at);
@@ -247,6 +246,7 @@ impl ShardGuests {
             handler: call.handler,
             batch: call.batch,
             outbox: done.outbox,
+            used: done.used,
             result: done.result,
             took: at.saturating_duration_since(now),
             at,
@@ -254,7 +254,7 @@ impl ShardGuests {
     }
 
     /// Calls an instance on a fiber, up to where it waits, ends or gives the shard back.
-    fn suspend(&mut self, mut call: Call, ready: Ready, now: Instant) -> Started {
+    fn suspend(&mut self, mut call: Call, ready: Ready, now: Instant) -> Started<Used> {
         let kind = &self.kinds[call.handler.index()];
         if call.way == Way::Direct {
             // Its shard did not expect it to outlive the turn, and left its messages in the buffers that they came in.
@@ -269,7 +269,7 @@ impl ShardGuests {
     }
 
     /// Polls one suspended call: its end, if it has come to it.
-    fn poll(&mut self, place: usize) -> Option<Ended> {
+    fn poll(&mut self, place: usize) -> Option<Ended<Used>> {
         let ended = self.calls.poll(place, self.shell.clock, &mut self.pond);
         let suspended = &self.shell.metrics.calls_suspended;
         suspended.set(self.calls.len() as u64);
@@ -278,7 +278,9 @@ impl ShardGuests {
 }
 
 impl Guest for ShardGuests {
-    fn start(&mut self, call: Call, now: Instant) -> Started {
+    type Used = Used;
+
+    fn start(&mut self, call: Call, now: Instant) -> Started<Used> {
         let kind = &self.kinds[call.handler.index()];
         let way = kind.way(call.way);
         match (self.pond.take(call.handler, kind), way) {
@@ -289,6 +291,7 @@ impl Guest for ShardGuests {
                 handler: call.handler,
                 batch: call.batch,
                 outbox: call.outbox,
+                used: Used::none(),
                 result: Err(fault),
                 took: Duration::ZERO,
                 at: (self.shell.clock)(),
@@ -300,9 +303,13 @@ impl Guest for ShardGuests {
         self.calls.runnable(now, mark);
     }
 
-    fn resume(&mut self, id: HandlerId, now: Instant) -> Option<Ended> {
+    fn resume(&mut self, id: HandlerId, now: Instant) -> Option<Ended<Used>> {
         let place = self.calls.next(id, now)?;
         self.poll(place)
+    }
+
+    fn put_used(&mut self, used: Used) {
+        self.pond.put_used(used);
     }
 
     fn may_start(&self, id: HandlerId, way: Way) -> bool {

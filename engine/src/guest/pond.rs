@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Instance;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
+use super::contract::batch::Lent;
 use super::contract::incoming::Table;
 use super::handles::HANDLES_MAX;
 use super::host::Host;
@@ -25,6 +26,45 @@ use crate::slice::Way;
 pub(crate) struct Ready {
     pub(crate) store: Store<Host>,
     pub(crate) instance: Instance,
+}
+
+/// An instance that was called: what it sent may lie in its memory until it is given back. None of a call that had none, or was lost with it.
+pub(crate) struct Used(Option<Called>);
+
+struct Called {
+    ready: Ready,
+    lent: Option<Lent>,
+    /// Messages that it was called with.
+    messages: usize,
+}
+
+impl Used {
+    /// One that was called with so many messages.
+    pub(crate) fn new(ready: Ready, lent: Option<Lent>, messages: usize) -> Self {
+        Self(Some(Called {
+            ready,
+            lent,
+            messages,
+        }))
+    }
+
+    /// None.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl AsRef<[u8]> for Used {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0 {
+            Some(Called {
+                ready,
+                lent: Some(lent),
+                ..
+            }) => lent.as_le_slice(&ready.store),
+            _ => &[],
+        }
+    }
 }
 
 /// What became of the wish for an instance.
@@ -124,8 +164,12 @@ impl Pond {
         }
     }
 
-    /// Keeps an instance that was called with so many messages until the turn's settlements are out, and for some calls more.
-    pub(crate) fn put_used(&mut self, mut used: Ready, messages: usize) {
+    /// Keeps an instance that was called until the turn's settlements are out, and for some calls more.
+    pub(crate) fn put_used(&mut self, used: Used) {
+        let Some(called) = used.0 else {
+            return;
+        };
+        let (mut used, messages) = (called.ready, called.messages);
         let host = used.store.data_mut();
         self.used_messages += messages;
         self.used_bytes += host.meter.bytes();

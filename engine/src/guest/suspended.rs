@@ -12,7 +12,7 @@ use super::Kind;
 use super::call::{Done, Running, empty_outbox, on_fiber};
 use super::deadline::Spent;
 use super::host::Host;
-use super::pond::{Pond, Ready};
+use super::pond::{Pond, Ready, Used};
 use super::wait::Wait;
 use crate::batch::Batch;
 use crate::message::HandlerId;
@@ -178,26 +178,24 @@ impl Calls {
         place: usize,
         clock: fn() -> Instant,
         pond: &mut Pond,
-    ) -> Option<Ended> {
+    ) -> Option<Ended<Used>> {
         let (end, at) = self.calls[place].poll(clock)?;
         let call = self.calls.swap_remove(place);
         self.by_handler[call.handler.index()] -= 1;
         // The future holds the batch too, and, unless the call is done, the instance.
         drop(call.running);
-        let (outbox, result) = match end {
-            End::Done(done) => {
-                pond.put_used(done.used, call.batch.len());
-                (done.outbox, done.result)
-            }
+        let (outbox, used, result) = match end {
+            End::Done(done) => (done.outbox, done.used, done.result),
             End::Late(late) => {
                 pond.lost();
-                (empty_outbox(), Err(late))
+                (empty_outbox(), Used::none(), Err(late))
             }
         };
         Some(Ended {
             handler: call.handler,
             batch: call.batch,
             outbox,
+            used,
             result,
             took: call.spent.own(),
             at,

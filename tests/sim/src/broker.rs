@@ -7,7 +7,7 @@ use crate::admission::{Bound, Load};
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::{GuestConfiguration, Outbox};
+use crate::outbox::{GuestConfiguration, Sends};
 use crate::outcome::Outcome;
 use crate::pack::Pack;
 use crate::packing::Published;
@@ -355,9 +355,9 @@ impl Transport for ScriptedBroker {
         from: HandlerId,
         inputs: &[Message],
         _: u64,
-        outbox: &Outbox,
+        sends: Sends<'_>,
     ) -> Result<bool, String> {
-        assert!(outbox.len() > 0, "what sends nothing is not released");
+        assert!(sends.len() > 0, "what sends nothing is not released");
         let now = self.world.borrow().now;
         if now >= self.calm || !self.rng.chance(self.network.releases_refused) {
             return Ok(false);

@@ -111,7 +111,7 @@ impl ScriptedGuest {
     }
 
     /// Makes a direct call: it ends, or overruns its slice.
-    fn direct(&mut self, call: Call, number: u64, mut course: Course) -> Started {
+    fn direct(&mut self, call: Call, number: u64, mut course: Course) -> Started<Vec<u8>> {
         let deadline = self.roles[call.handler.index()].limits.deadline;
         let runs = course.running_time();
         let mut world = self.world.borrow_mut();
@@ -133,7 +133,7 @@ impl ScriptedGuest {
     }
 
     /// Goes on with a call on a fiber for a slice, or until it waits. Its end, if it came.
-    fn tick(&mut self, mut running: Running) -> Option<Ended> {
+    fn tick(&mut self, mut running: Running) -> Option<Ended<Vec<u8>>> {
         let limits = &self.roles[running.call.handler.index()].limits;
         let (deadline, wall) = (limits.deadline, running.began + limits.wall_deadline);
         let mut world = self.world.borrow_mut();
@@ -174,8 +174,13 @@ impl ScriptedGuest {
     }
 
     /// Ends a call.
-    fn end(&mut self, mut call: Call, number: u64, course: Course, took: Duration) -> Ended {
-        self.used += 1;
+    fn end(
+        &mut self,
+        mut call: Call,
+        number: u64,
+        course: Course,
+        took: Duration,
+    ) -> Ended<Vec<u8>> {
         let at = self.world.borrow().now;
         guest_plan::count_met(self, &wire::inputs(&call.batch), &course);
         let ledger = &mut self.world.borrow_mut().ledger;
@@ -195,6 +200,7 @@ impl ScriptedGuest {
             handler: call.handler,
             batch: call.batch,
             outbox: call.outbox,
+            used: course.arena,
             result,
             took,
             at,
@@ -203,7 +209,9 @@ impl ScriptedGuest {
 }
 
 impl Guest for ScriptedGuest {
-    fn start(&mut self, mut call: Call, now: Instant) -> Started {
+    type Used = Vec<u8>;
+
+    fn start(&mut self, mut call: Call, now: Instant) -> Started<Vec<u8>> {
         assert_eq!(
             self.world.borrow().now,
             now,
@@ -261,7 +269,11 @@ impl Guest for ScriptedGuest {
         }
     }
 
-    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended> {
+    fn put_used(&mut self, _: Vec<u8>) {
+        self.used += 1;
+    }
+
+    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended<Vec<u8>>> {
         let ready = self.suspended.iter().enumerate();
         let ready = ready.filter(|(_, r)| r.wake <= now && r.call.handler == handler);
         let (place, _) = ready.min_by_key(|(_, r)| (r.wake, r.number))?;

@@ -42,7 +42,7 @@ pub(crate) struct Course {
     pub(crate) met: usize,
     /// Whether it says which message each send is for; and then the bytes of all.
     pub(crate) attributes: bool,
-    arena: Vec<u8>,
+    pub(crate) arena: Vec<u8>,
     rows: Vec<[u32; 6]>,
 }
 
@@ -133,8 +133,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         settle(&mut course, &mut call.outbox, script, place, met);
     }
     if course.attributes {
-        call.outbox
-            .hold_for(&course.rows, &course.arena, course.arena.len());
+        call.outbox.hold_for(&course.rows, course.arena.len());
     }
     course
 }

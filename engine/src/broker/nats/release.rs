@@ -9,7 +9,7 @@ use super::js::publish::{BATCH_HEADERS, STORE_HEADERS};
 use super::takes::Take;
 use super::transport::NatsTransport;
 use crate::message::{HandlerId, Message};
-use crate::outbox::Outbox;
+use crate::outbox::Sends;
 use crate::subject::INBOX;
 
 /// Bytes that a send takes in the write buffer beside its subjects, headers and payload, at most: its line, and the subject of its
@@ -26,20 +26,20 @@ impl NatsTransport {
         from: HandlerId,
         inputs: &[Message],
         release: u64,
-        outbox: &Outbox,
+        sends: Sends<'_>,
     ) -> Result<bool, String> {
         let mut atomic = None;
         if let Take::Stream(stream) = &self.desk.handlers[from.index()]
             && stream.level == DeliveryLevel::EffectivelyOnce
         {
-            let runs = outbox.runs();
+            let runs = sends.runs();
             assert!(
                 inputs.len() == 1 || !runs.is_empty(),
                 "a call has one message, or it is known which send is for which"
             );
             let (name, seed) = (&stream.wanted.handler, self.desk.seed);
-            let sends = outbox.len();
-            atomic = Atomic::of((inputs, &runs), name, &stream.bound, release, sends, seed);
+            let count = sends.len();
+            atomic = Atomic::of((inputs, &runs), name, &stream.bound, release, count, seed);
         }
         self.desk.no_room = false;
         if self.connection.is_live() {
@@ -47,13 +47,13 @@ impl NatsTransport {
                 Some(_) => ATOMIC_SEND_BYTES,
                 None => SEND_BYTES,
             };
-            let bytes = outbox.bytes() + outbox.len() * bytes_each;
+            let bytes = sends.bytes() + sends.len() * bytes_each;
             let room = self.connection.writer().has_room(bytes);
             let confirms = &mut self.desk.confirms;
-            self.desk.no_room = !(room && confirms.has_room(outbox.len(), self.now));
+            self.desk.no_room = !(room && confirms.has_room(sends.len(), self.now));
             // Of an atomic batch nothing is stored before its last send, and its headers are counted as they are written.
             if atomic.is_none() {
-                self.can_leave(from, outbox)?;
+                self.can_leave(from, sends)?;
             }
         }
         let joint = atomic.as_ref().is_some_and(Atomic::has_several);
@@ -76,12 +76,12 @@ impl NatsTransport {
     }
 
     /// Whether each of these sends is within what the server takes: nearly always seen from the sum of all.
-    fn can_leave(&mut self, from: HandlerId, outbox: &Outbox) -> Result<(), String> {
+    fn can_leave(&mut self, from: HandlerId, sends: Sends<'_>) -> Result<(), String> {
         let writer = self.connection.writer();
-        if writer.surely_takes(outbox.bytes(), 0) {
+        if writer.surely_takes(sends.bytes(), 0) {
             return Ok(());
         }
-        for send in outbox.sends() {
+        for send in sends.iter() {
             if writer.surely_takes(send.headers.len(), send.payload.len()) {
                 continue;
             }

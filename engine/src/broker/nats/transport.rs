@@ -36,7 +36,7 @@ use crate::error::Refusal;
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message, Via};
 use crate::metrics::ShardMetrics;
-use crate::outbox::{GuestConfiguration, Outbox, Released, Send};
+use crate::outbox::{GuestConfiguration, Released, Send, Sends};
 use crate::outcome::{Outcome, ShedReason};
 use crate::pack::Pack;
 use crate::seams::{Arrival, Transport, Unfit};
@@ -722,9 +722,9 @@ impl Transport for NatsTransport {
         from: HandlerId,
         inputs: &[Message],
         release: u64,
-        outbox: &Outbox,
+        sends: Sends<'_>,
     ) -> Result<bool, String> {
-        self.may_release(from, inputs, release, outbox)
+        self.may_release(from, inputs, release, sends)
     }
 
     fn has_room_for(&mut self, from: HandlerId, letter: &Message) -> bool {

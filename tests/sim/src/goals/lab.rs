@@ -173,7 +173,12 @@ impl LabGuest<'_> {
         fate
     }
 
-    fn ended(&self, mut call: Call, ran_ns: u64, result: std::result::Result<(), Fault>) -> Ended {
+    fn ended(
+        &self,
+        mut call: Call,
+        ran_ns: u64,
+        result: std::result::Result<(), Fault>,
+    ) -> Ended<[u8; 0]> {
         let world = self.world.borrow();
         if result.is_ok() {
             for message in &call.batch.messages {
@@ -186,6 +191,7 @@ impl LabGuest<'_> {
             handler: call.handler,
             batch: call.batch,
             outbox: call.outbox,
+            used: [],
             result,
             took: Duration::from_nanos(ran_ns),
             at: world.at(world.now_ns),
@@ -202,7 +208,7 @@ impl LabGuest<'_> {
     }
 
     /// Runs a call on a fiber for one slice.
-    fn slice(&mut self, mut s: Suspended) -> Option<Ended> {
+    fn slice(&mut self, mut s: Suspended) -> Option<Ended<[u8; 0]>> {
         let (need, fault) = match s.left {
             Fate::Done(ns) => (ns, None),
             Fate::Trap(ns) => (ns, Some(Fault::new(FaultKind::Trap, "as planned"))),
@@ -237,7 +243,9 @@ impl LabGuest<'_> {
 }
 
 impl Guest for LabGuest<'_> {
-    fn start(&mut self, call: Call, now: Instant) -> Started {
+    type Used = [u8; 0];
+
+    fn start(&mut self, call: Call, now: Instant) -> Started<[u8; 0]> {
         let left = self.fate(&call);
         self.count(&call);
         let (need, fault) = match left {
@@ -277,7 +285,9 @@ impl Guest for LabGuest<'_> {
         }
     }
 
-    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended> {
+    fn put_used(&mut self, _: [u8; 0]) {}
+
+    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended<[u8; 0]>> {
         let place = self
             .suspended
             .iter()

@@ -101,8 +101,10 @@ pub(crate) async fn handle_async(
     take(store, batch, answer)
 }
 
-/// Takes what a guest gave back into its call's outbox. The guest is not running: its memory is read where it lies, and what is sent
-/// is copied out of it once, into a buffer that is used again.
+/// The part of a guest's memory that its sends lie in. The guest never runs again: it is read where it lies, until the sends have gone.
+pub(crate) type Lent = WasmList<u8>;
+
+/// Takes what a guest gave back into its call's outbox.
 fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String>) -> Returned<()> {
     let answer = match answer {
         Ok(answer) => answer,
@@ -123,7 +125,7 @@ fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String
         },
         &mut outbox,
     );
-    store.data_mut().put_outbox(outbox);
+    store.data_mut().put_lent(outbox, answer.arena);
     Ok(Ok(taken.map_err(Error::new)?))
 }
 

@@ -83,8 +83,8 @@ pub(crate) trait Rights {
     fn reply_to(&self, message: usize, subject: &str) -> Result<(), String>;
 }
 
-/// Reads an answer to `messages` messages into their call's outbox, which is empty. An answer above the outbox's bound marks it as
-/// overflowed. After an error the outbox is to be discarded.
+/// Reads an answer to `messages` messages into their call's outbox, which is empty. What is sent stays in the answer's arena, which is lent to
+/// the outbox. An answer above the outbox's bound marks it as overflowed. After an error the outbox is to be discarded.
 ///
 /// # Errors
 /// What is wrong with it: first where sends lie, then how much they are, then what they are.
@@ -120,8 +120,7 @@ pub(crate) fn read(
     }
     let arena = answer.arena;
     let bytes = places(rows, arena.len(), messages)?;
-    // Held before it is looked at: what one copy has brought near is read faster.
-    outbox.hold_for(rows, arena, bytes);
+    outbox.hold_for(rows, bytes);
     if outbox.overflowed().is_none() && parts(rows, arena, rights)? {
         outbox.set_one_subject();
     }
@@ -314,7 +313,7 @@ mod tests {
                 index: &index,
             };
             read(arena_and_index, 1, &Open, &mut outbox).unwrap();
-            assert_eq!(outbox.release().same(), same);
+            assert_eq!(outbox.release(arena).same(), same);
         }
     }
 
@@ -332,7 +331,7 @@ mod tests {
         }
         let runs = outbox.runs();
         let mut got = Vec::new();
-        for message in outbox.release() {
+        for message in outbox.release(arena) {
             let run = runs.iter().find(|run| run.until as usize > got.len());
             got.push((run.expect("each is for an input").input, message));
         }
