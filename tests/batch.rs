@@ -397,6 +397,35 @@ fn what_may_lie_between_and_behind_sends_is_left_out() {
     );
 }
 
+#[test]
+fn of_sends_near_and_far_what_is_heard_comes_and_what_nobody_hears_is_left_out() {
+    for gap in [0, 1, 200] {
+        let asked = asked();
+        let out = asked.engine.subscribe("open", Overflow::Wait).unwrap();
+        let (mut arena, mut sends) = (Vec::new(), Vec::new());
+        for parts in [
+            "gone1", "gone2", "open3", "gone4", "open5", "open6", "gone7",
+        ] {
+            arena.extend(vec![b'-'; gap]);
+            sends.extend([0, arena.len(), 4, 0, 0, 1]);
+            arena.extend(parts.bytes());
+        }
+        let arena: Vec<_> = arena.iter().map(ToString::to_string).collect();
+        let index: Vec<_> = [0].iter().chain(&sends).map(ToString::to_string).collect();
+        let numbers = [arena.join(" "), index.join(" ")].join(" ");
+        asked.tell(&format!("lists {} {numbers}", arena.len()));
+        let heard = [(); 3].map(|()| out.next(LONG).unwrap());
+        assert_eq!(
+            heard.each_ref().map(Message::payload),
+            [b"3", b"5", b"6"],
+            "{gap}"
+        );
+        let stats = asked.end();
+        assert_eq!((stats.handlers[0].acked, stats.handlers[0].sent), (1, 7));
+        assert!(out.try_next().is_none());
+    }
+}
+
 /// What a handler that may send 2 messages of 40 bytes does with this.
 fn bounded(commands: &str) -> Option<FaultKind> {
     let change = |l: &mut HandlerLimits| {

@@ -55,7 +55,7 @@ MUTATIONS = [
         "engine/src/settle.rs",
         "Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),",
         "Err(fault) => {\n"
-        "                outbox.release().for_each(|m| drop(self.transport.send(id, m, SendId { release: 0, index: 0 }, at)));\n"
+        "                outbox.release(used.as_ref()).for_each(|m| drop(self.transport.send(id, m, SendId { release: 0, index: 0 }, at)));\n"
         "                self.failed(id, exclusive(&mut batch), &fault, at)\n"
         "            }",
         "contract::a_failed_call_leaves_no_effect",

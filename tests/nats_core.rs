@@ -485,7 +485,10 @@ fn what_a_call_holds_when_the_connection_is_lost_is_sent_by_the_next_call() {
             stats.handlers[0].retried > 0 || stats.in_flight == 0
         });
         proxy.pass();
-        until("the connection", || engine.stats().connected == 1);
+        // Who is connected may not have said yet what it hears.
+        client.until("a question is answered", |client| {
+            client.request(Post::new("probe", "reply here")).ok()
+        });
         engine.stats().handlers[0].unsent > 0
     });
     let lost = lost.expect("one call lost its connection");

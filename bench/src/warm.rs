@@ -49,7 +49,7 @@ pub fn ran(command: &mut Command, advice: &'static str) -> Result<Output> {
             left > 0 && said.contains(NOT_FULL),
             "{command:?} failed:\n{said}"
         );
-        eprintln!("{NOT_FULL}, once more");
+        eprintln!("{NOT_FULL}, once more: {command:?}");
     }
     unreachable!("the last time it succeeds or fails")
 }
@@ -298,7 +298,7 @@ mod tests {
             let ended = ran(&mut shell(&log, fails, says), "there is a shell");
             assert_eq!(ended.is_ok(), well, "{fails} times {says}");
             if let Err(error) = ended {
-                assert!(error.to_string().contains(says));
+                assert!(error.to_string().contains(&format!("failed:\n{says}")));
             }
             assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), runs);
         }

@@ -154,7 +154,7 @@ pub(crate) struct Runnable<'a> {
 
 /// What runs the handlers' components.
 pub(crate) trait Guest {
-    /// An instance after its call: the bytes of its memory that are lent to the call's outbox.
+    /// An instance after its call. As bytes it is what of its memory is lent to the call's outbox.
     type Used: AsRef<[u8]>;
 
     /// Calls a handler with a batch, in an instance that has seen nothing.

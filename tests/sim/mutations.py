@@ -78,7 +78,7 @@ MUTATIONS = [
         "Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),",
         "Err(fault) => {\n"
         "                let release = self.releases.next_id();\n"
-        "                outbox.release().for_each(|m| drop(self.transport.send(id, m, SendId { release, index: 0 }, at)));\n"
+        "                outbox.release(used.as_ref()).for_each(|m| drop(self.transport.send(id, m, SendId { release, index: 0 }, at)));\n"
         "                self.failed(id, exclusive(&mut batch), &fault, at)\n"
         "            }",
     ),

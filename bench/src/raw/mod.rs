@@ -25,7 +25,7 @@ use crate::guest::{Guest, HEADER, PAYLOAD_BYTES};
 const CALLS_A_LOOK: u64 = 64;
 const VERSION: &str = "@0.2.0-draft";
 
-/// What the host keeps for one instance: the bytes that it sent.
+/// What the host keeps for one instance: how many messages it sent, and of contract 1 their bytes.
 #[derive(Debug, Default)]
 struct Sent {
     bytes: Vec<u8>,

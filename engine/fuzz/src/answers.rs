@@ -90,7 +90,26 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
 
 /// What is released, and for which message: what was said, no more and no less, and so no byte from outside the arena.
 fn released(outbox: &mut Outbox, arena: &[u8], said: &Said<'_>) -> Vec<(u32, Message)> {
+    let lies = |send: &crate::outbox::Send<'_>, of: &Send<'_>| {
+        (send.subject, send.reply_to, send.headers, send.payload)
+            == (of.subject, of.reply_to, of.headers, of.payload)
+    };
     let (runs, mut sent) = (outbox.runs(), Vec::new());
+    // As it lies, and as a message.
+    assert_eq!(outbox.held(arena).iter().count(), said.sends.len());
+    assert!(
+        outbox
+            .held(arena)
+            .iter()
+            .zip(&said.sends)
+            .all(|(send, of)| lies(&send, of))
+    );
+    let mut lying = outbox.release(arena);
+    for of in &said.sends {
+        assert!(lies(&lying.peek().expect("it is held"), of));
+        lying.leave_out(1);
+    }
+    assert!(lying.peek().is_none());
     for message in outbox.release(arena) {
         let run = runs.iter().find(|run| run.until as usize > sent.len());
         sent.push((run.expect("each is for an input").input, message));
@@ -105,7 +124,14 @@ fn released(outbox: &mut Outbox, arena: &[u8], said: &Said<'_>) -> Vec<(u32, Mes
     assert_eq!(parts.collect::<Vec<_>>(), said.sends);
     let bytes: usize = sent.iter().map(|(_, m)| m.bytes()).sum();
     assert!(bytes <= BOUND.bytes_max);
-    assert!(sent.iter().all(|(_, m)| m.pinned() <= BOUND.bytes_max));
+    let shared = sent.iter().any(|(_, m)| m.pinned() > m.bytes());
+    let pinned = sent.iter().map(|(_, m)| m.pinned());
+    let kept = if shared {
+        pinned.max()
+    } else {
+        Some(pinned.sum())
+    };
+    assert!(kept.unwrap_or(0) <= BOUND.bytes_max);
     sent
 }
 

@@ -166,10 +166,14 @@ impl Pond {
 
     /// Keeps an instance that was called until the turn's settlements are out, and for some calls more.
     pub(crate) fn put_used(&mut self, used: Used) {
-        let Some(called) = used.0 else {
+        let Some(Called {
+            ready: mut used,
+            messages,
+            ..
+        }) = used.0
+        else {
             return;
         };
-        let (mut used, messages) = (called.ready, called.messages);
         let host = used.store.data_mut();
         self.used_messages += messages;
         self.used_bytes += host.meter.bytes();

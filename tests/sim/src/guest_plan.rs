@@ -40,9 +40,10 @@ pub(crate) struct Course {
     pub(crate) updates: bool,
     /// Messages that it comes to, the one included that ends it.
     pub(crate) met: usize,
-    /// Whether it says which message each send is for; and then the bytes of all.
+    /// Whether it says which message each send is for; and then what these lie in, and how many bytes they have.
     pub(crate) attributes: bool,
     pub(crate) arena: Vec<u8>,
+    held: usize,
     rows: Vec<[u32; 6]>,
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         met: 0,
         attributes: profile.attributes,
         arena: Vec::new(),
+        held: 0,
         rows: Vec::new(),
     };
     let factor = factor(guest, profile.noise, profile.slow, profile.slow_factor);
@@ -133,7 +135,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         settle(&mut course, &mut call.outbox, script, place, met);
     }
     if course.attributes {
-        call.outbox.hold_for(&course.rows, course.arena.len());
+        call.outbox.hold_for(&course.rows, course.held);
     }
     course
 }
@@ -202,19 +204,23 @@ fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, made: &Made<'_>
 /// Holds a send as one of the message at this place.
 fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[u8], place: usize) {
     let arena = &mut course.arena;
+    // Bytes that are nobody's, now and then more than the sends have.
+    arena.extend(std::iter::repeat_n(b'-', [0, 0, 1, 400][place % 4]));
     let start = arena.len() as u32;
     let lens = [subject.as_bytes(), b"", b"Input: yes\r\n", payload].map(|part| {
         arena.extend_from_slice(part);
         part.len() as u32
     });
     let bound = outbox.bound();
-    if course.sends as usize >= bound.messages_max || arena.len() > bound.bytes_max {
+    let held = course.held + arena.len() - start as usize;
+    if course.sends as usize >= bound.messages_max || held > bound.bytes_max {
         outbox.set_overflowed();
         return fails_if_full(course, true);
     }
     let [subject, reply_to, headers, payload] = lens;
     let row = [place as u32, start, subject, reply_to, headers, payload];
     course.rows.push(row);
+    course.held = held;
     course.sends += 1;
 }
 

@@ -21,10 +21,10 @@ pub(crate) fn compile(arguments: &CompileArguments) -> anyhow::Result<Exit> {
     for (handler, was_kept) in plan.handlers.iter().zip(were_kept) {
         let done = if was_kept { "was there" } else { "compiled" };
         // Writing to a string can't fail.
-        let _ = writeln!(text, "{done}  {}", handler.component.display());
+        let _ = writeln!(text, "{done:<9}  {}", handler.component.display());
     }
     if let Some(cache) = &plan.engine.cache {
-        let _ = writeln!(text, "kept in    {}", cache.folder.display());
+        let _ = writeln!(text, "{:<9}  {}", "kept in", cache.folder.display());
     }
     print(&text)?;
     Ok(Exit::Ok)

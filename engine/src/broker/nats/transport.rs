@@ -680,7 +680,7 @@ impl Transport for NatsTransport {
         }
     }
 
-    /// What nobody in this process hears, and no stream confirms, is written as it lies in its call's buffer, without a message made
+    /// What nobody in this process hears, and no stream confirms, is written as it lies, in its call's buffer or its guest's memory, without a message made
     /// of it.
     fn send_all(
         &mut self,

@@ -27,6 +27,11 @@ impl Document {
         let refused =
             |why: String| Failed::error(Exit::Usage, format!("{}: {why}", path.display()));
         let cannot = |error: std::io::Error| refused(format!("it can't be read: {error}"));
+        if path.is_dir() {
+            return Err(refused(
+                "it is a folder; name the configuration's file".into(),
+            ));
+        }
         let file = std::fs::File::open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1)
@@ -36,6 +41,12 @@ impl Document {
             return Err(refused(format!(
                 "it has more than {FILE_BYTES_MAX} bytes; a configuration may have so many"
             )));
+        }
+        if bytes.starts_with(b"\0asm") {
+            return Err(refused(
+                "it is WebAssembly, not a configuration: a handler's `component` names it there, and `millpond inspect` shows what it is"
+                    .into(),
+            ));
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -66,7 +66,7 @@ fn what_was_compiled_ahead_is_loaded_and_not_compiled() {
     let cache = folder.path().join("made/here");
     let first = compile(&cache);
     assert_eq!(first.code, Some(0), "{}", first.err);
-    assert!(first.out.starts_with("compiled  "), "{}", first.out);
+    assert!(first.out.starts_with("compiled   "), "{}", first.out);
     assert!(compile(&cache).out.starts_with("was there"));
     assert_eq!(files(&cache).len(), 1);
     assert!(run(&cache).err.contains("compiled code was kept"));

@@ -158,9 +158,10 @@ fn a_project_builds_with_the_printed_commands_and_runs_at_once() {
 #[test]
 fn a_project_in_rust_has_a_test_and_lints_that_need_no_target() {
     let folder = Folder::new();
-    new(folder.path(), &["mill", "--lang", "rust"]).ended(0);
+    let printed = new(folder.path(), &["mill", "--lang", "rust"]).ended(0).out;
     let project = folder.path().join("mill");
-    let tested = done(plain_shell(&project).arg("cargo test"), b"").ended(0);
+    let test = commands(&printed, "to test it:").join("\n");
+    let tested = done(plain_shell(&project).arg(test), b"").ended(0);
     let passed = "who_names_itself_is_greeted_and_who_does_not_is_given_up_on ... ok";
     assert!(tested.out.contains(passed), "{}", tested.out);
     let lints = "cargo clippy --all-targets -- -D warnings && cargo fmt --check -p mill";

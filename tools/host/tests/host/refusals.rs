@@ -29,6 +29,24 @@ fn exporting(interface: &str, imports: &str) -> String {
 }
 
 #[test]
+fn what_is_no_configuration_is_refused_with_what_to_do() {
+    let folder = Folder::new();
+    for (path, words) in [
+        (folder.path().to_owned(), "name the configuration's file"),
+        (guest("batch-echo"), "a handler's `component` names it"),
+    ] {
+        let done = done(millpond().arg("check").arg(&path), b"").ended(2);
+        let said = [&*path.display().to_string(), words];
+        assert!(
+            said.iter().all(|part| done.err.contains(part)),
+            "{}",
+            done.err
+        );
+        assert_eq!(done.err.lines().count(), 1, "{}", done.err);
+    }
+}
+
+#[test]
 fn files_that_are_no_handlers_are_refused_by_name_and_reason() {
     let folder = Folder::new();
     let text = folder.path().join("text.wasm");
