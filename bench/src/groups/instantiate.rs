@@ -5,6 +5,9 @@
 //!
 //! `ours` is a loop as the others are, with the pool's settings that the engine makes and the reset that it chooses here: neither its shard nor
 //! its pond is in it. Beside it stand the same settings with each way of resetting.
+//!
+//! Last, what a large call leaves behind: a page that was written once stays in its slot, and is written again by each later reset, whatever
+//! that call wrote. So a slot that has had a call of 1,024 messages makes fewer calls of one.
 
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use wasmtime::{Engine, Result, Store, ensure};
 use super::touch;
 use crate::clock;
 use crate::cores::{Place, go};
+use crate::guest::Guest;
 use crate::notes::note;
 use crate::raw::Allocator;
 use crate::reset;
@@ -37,7 +41,7 @@ struct Answer {
     index: WasmList<u32>,
 }
 
-/// The component in one allocator, ready to be instantiated.
+/// A component in one allocator, ready to be instantiated.
 struct Touch {
     engine: Engine,
     pre: InstancePre<()>,
@@ -59,14 +63,19 @@ impl Touch {
         })
     }
 
+    /// One call of a message.
     fn once(&self) -> Result<()> {
+        self.call((b"touchx", &[0, 5, 0, 0, 1, 0]))
+    }
+
+    /// One call of a batch that is laid out.
+    fn call(&self, batch: (&[u8], &[u32])) -> Result<()> {
         type Returned = (Result<Answer, String>,);
         let mut store = Store::new(&self.engine, ());
         store.set_epoch_deadline(u64::MAX / 2);
         let instance = self.pre.instantiate(&mut store)?;
         let func = instance.get_typed_func::<(&[u8], &[u32]), Returned>(&mut store, self.handle)?;
-        let message: (&[u8], &[u32]) = (b"touchx", &[0, 5, 0, 0, 1, 0]);
-        let (answer,) = func.call(&mut store, message)?;
+        let (answer,) = func.call(&mut store, batch)?;
         let answer = answer.map_err(|why| wasmtime::format_err!("the guest failed: {why}"))?;
         ensure!(
             answer.arena.len() + answer.index.len() == 0,
@@ -101,6 +110,31 @@ impl Touch {
             rates.sum()
         })
     }
+}
+
+/// Messages of the large call, and bytes of each.
+const LARGE: (usize, usize) = (1_024, 128);
+
+/// Calls of one message in a slot that has had a large one ÷ in one that has not: a new pool each round, whose one slot in use is the same.
+fn after_a_large_call(scale: Scale) -> Result<()> {
+    let (messages, bytes) = LARGE;
+    let counter = std::fs::read(Guest::BatchCounter.path())?;
+    let arena = vec![b'x'; messages * bytes];
+    let row = |n: usize| [n * bytes, 1, 0, 0, bytes - 1, 0].map(|number| number as u32);
+    let index: Vec<u32> = (0..messages).flat_map(row).collect();
+    let round = |_| {
+        let side = Touch::new(Allocator::Ours(reset::chosen()?), &counter)?;
+        let rate = || side.run(Place::Shard, scale.time(ROUND));
+        rate()?;
+        let before = rate()?;
+        side.call((&arena, &index))?;
+        Ok(rate()? / before)
+    };
+    let rounds = (0..scale.rounds(ROUNDS)).map(round);
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let case = format!("one message a call, after a call of {messages} in its slot ÷ before");
+    note("slots", case, "of the rate", rounds);
+    Ok(())
 }
 
 /// Measures all allocators that this machine has.
@@ -141,6 +175,7 @@ pub fn measure(scale: Scale) -> Result<()> {
             );
         }
     }
+    after_a_large_call(scale)?;
     go(Place::Anywhere)
 }
 
