@@ -2,6 +2,7 @@
 //!
 //! Owns the arithmetic, and nothing of how memory is had.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use crate::limits::{EngineLimits, HandlerLimits, USED_BYTES_MAX, USED_MESSAGES_MAX};
@@ -139,7 +140,11 @@ impl MemorySum {
 
 impl fmt::Display for MemorySum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, bytes)) in self.terms.iter().enumerate() {
+        // The largest first; not what would be printed as nothing.
+        let mut terms: Vec<_> = self.terms.iter().collect();
+        terms.retain(|(_, bytes)| mib(*bytes) >= 0.005);
+        terms.sort_by_key(|(_, bytes)| Reverse(*bytes));
+        for (at, (name, bytes)) in terms.into_iter().enumerate() {
             let plus = if at == 0 { "" } else { " + " };
             write!(f, "{plus}{:.2} MiB ({name})", mib(*bytes))?;
         }
@@ -191,10 +196,11 @@ mod tests {
             2 * (1 + 16 + 4 + 8) * ((1 << 20) + (64 << 10))
         );
         assert_eq!(sum.total(), sum.terms.iter().map(|t| t.1).sum::<u64>());
-        assert!(
-            sum.to_string()
-                .ends_with(&format!("= {:.2} MiB", mib(sum.total())))
-        );
+        let told = sum.to_string();
+        assert!(told.starts_with("2176.00 MiB (calls: "), "{told}");
+        assert!(told.ends_with(&format!("= {:.2} MiB", mib(sum.total()))));
+        // Of 0 bytes, and of 2,000.
+        assert!(!told.contains("guests hold") && !told.contains("connections"));
     }
 
     #[test]

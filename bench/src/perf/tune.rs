@@ -39,7 +39,7 @@ pub(super) fn text(record: &Record) -> Option<String> {
             times("reset", "pagemap-scan", "copy"),
         ),
         format!(
-            "Memory: a loaded idle handler holds {} KB, a ready instance {} KB, both of an image of 64 KB. What is bounded is more: {} MB is the most that one shard with one handler and the defaults can need, nearly all of it only if guests take all that they may. `memory_total_bytes_max` (`memory_total`) refuses to start above its value, and says all terms.",
+            "Memory: a loaded idle handler holds {} KB, a ready instance {} KB, both of an image of 64 KB. What is bounded is more: {} MB is the most that one shard with one handler and the defaults can need, nearly all of it only if guests take all that they may. `memory_total_bytes_max` (`memory_total`) refuses to start above its value, and says its terms, the largest first.",
             at("memory", "an idle handler"),
             at("memory", "a ready instance, never called"),
             at("memory", "the most that defaults can need"),

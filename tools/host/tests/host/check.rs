@@ -69,7 +69,7 @@ fn check_says_what_it_understood() {
         "millpond.toml is good",
         "shards     2",
         "memory     at most ",
-        " MiB (connections: buffers) = ",
+        " MiB (connections: buffers)",
         "servers    nats://127.0.0.1:1",
         "handler    echo",
         "takes      the subjects of its configure, \"more.>\"; queue group \"echo\"",
