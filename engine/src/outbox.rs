@@ -412,10 +412,10 @@ impl Released<'_> {
         if let Copied::Not = self.copied {
             self.copied = self.copy(row[1]);
         }
-        match (&self.copied, self.lent) {
-            (Copied::Shared(shared, first), _) => (shared.clone(), row[1] - first),
-            (_, lent) => {
-                let parts = &lent.unwrap_or_default()[row[1] as usize..end(row)];
+        match &self.copied {
+            Copied::Shared(shared, first) => (shared.clone(), row[1] - first),
+            _ => {
+                let parts = &self.bytes()[row[1] as usize..end(row)];
                 (Bytes::copy_from_slice(parts), 0)
             }
         }
