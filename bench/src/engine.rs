@@ -179,6 +179,12 @@ impl LoadedEngine {
         self
     }
 
+    /// So many messages or a few more: calls that are full. A smaller one at the end of a round waits for its linger.
+    #[must_use]
+    pub fn full_calls(&self, messages: u64) -> u64 {
+        messages.next_multiple_of(self.batch as u64)
+    }
+
     /// Publishes `messages` messages from the publisher's core, until all are settled.
     ///
     /// # Errors

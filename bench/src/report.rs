@@ -126,7 +126,7 @@ fn in_turn(
     scale: Scale,
 ) -> Result<Vec<Round>> {
     let (mut engine, time) = (engine.scaled(scale), scale.time(ROUND));
-    let messages = (raw(time)?.rate() * time.as_secs_f64()) as u64;
+    let messages = engine.full_calls((raw(time)?.rate() * time.as_secs_f64()) as u64);
     again(|| engine.run(messages))?;
     let mut round = || {
         go(Place::Shard)?;

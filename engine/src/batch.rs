@@ -1029,7 +1029,7 @@ mod tests {
                 .unwrap()
         });
         let mut sends = Vec::new();
-        sends.extend(outbox.release(&[]));
+        sends.extend(outbox.release(crate::outbox::Lent::default()));
         assert!(sends[0].pinned() > sends[0].bytes());
         let late = sends.split_off(6);
         sends.into_iter().for_each(|m| b.batcher.push(m));

@@ -23,13 +23,6 @@ pub(crate) fn append(into: &mut BytesMut, bytes: &[u8]) {
     bytes.chunks(PIECE).for_each(|piece| into.put_slice(piece));
 }
 
-/// The same of other numbers.
-pub(crate) fn extend<T: Copy>(into: &mut Vec<T>, from: &[T]) {
-    into.reserve(from.len());
-    let pieces = from.chunks(PIECE / size_of::<T>());
-    pieces.for_each(|piece| into.extend_from_slice(piece));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,10 +35,6 @@ mod tests {
             copy(&mut copied, &bytes);
             append(&mut appended, &bytes);
             assert!(copied == bytes && appended[1..] == bytes[..]);
-            let rows: Vec<[u32; 6]> = (0..count as u32).map(|n| [n; 6]).collect();
-            let mut extended = vec![[7; 6]];
-            extend(&mut extended, &rows);
-            assert!(extended[1..] == rows[..]);
         }
     }
 }

@@ -3,12 +3,12 @@
 //! Released in order on success, discarded as a whole otherwise. A request whose reply the guest waits for within its call can't
 //! be held so and is outside: it goes out at once, whatever becomes of the call. Owns the held effects and their bounds; does
 //! not know which broker takes them. All sends of a call lie in one place, however many messages: in a buffer of the outbox, or where
-//! the guest wrote them, in the memory of its used instance, which is lent until they have gone.
+//! the guest wrote them, in the memory of its used instance, which is [`Lent`] until they have gone.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::copy::{append, extend};
+use crate::copy::append;
 use crate::message::{Format, Layout, Message, MessageError, PAYLOAD_BYTES_MAX, put_header};
 use crate::subject::check_subject;
 
@@ -47,6 +47,23 @@ pub(crate) enum Mark {
 /// which lie one behind the other. As contract 3 has it.
 pub(crate) type SendRow = [u32; 6];
 
+/// What of the memory of a used instance its call's sends lie in: their parts, and a row of each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lent<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) rows: &'a [SendRow],
+}
+
+/// Of sends in a guest's memory.
+#[derive(Debug, Clone, Copy)]
+struct InMemory {
+    /// How many they are, and their bytes.
+    count: usize,
+    bytes: usize,
+    /// Whether some rows there don't count: those that do are in the outbox.
+    chosen: bool,
+}
+
 /// How many bytes lent sends may lie in for each of their own, so that messages made of them share one copy of all, with what lies between
 /// them. Default 2: a copy of twice as much costs less than one a send.
 const GAPS_MAX: usize = 2;
@@ -70,6 +87,14 @@ fn subject<'a>(bytes: &'a [u8], row: &SendRow) -> &'a [u8] {
 /// What is said of the input at this place.
 fn mark_of(marks: &[Option<Mark>], index: usize) -> Option<Mark> {
     marks.get(index).copied().flatten()
+}
+
+/// The rows of all that an outbox holds.
+fn rows<'a>(in_memory: Option<InMemory>, lent: Lent<'a>, own: &'a [SendRow]) -> &'a [SendRow] {
+    match in_memory {
+        Some(InMemory { chosen: false, .. }) => lent.rows,
+        _ => own,
+    }
 }
 
 /// Sends of one input among those of its call: it names those that the one before doesn't.
@@ -107,8 +132,8 @@ pub(crate) struct Outbox {
     formats: Vec<Format>,
     /// Whether all of them are known to have one subject.
     one_subject: bool,
-    /// How many bytes sends have that lie in the guest's memory. It says whose they are: they are in the order of their inputs.
-    lent: Option<usize>,
+    /// Of sends that lie in the guest's memory. It says whose they are: they are in the order of their inputs.
+    lent: Option<InMemory>,
     marks: Vec<Option<Mark>>,
     update: Option<GuestConfiguration>,
     overflowed: bool,
@@ -157,23 +182,20 @@ impl Outbox {
 
     /// Messages held.
     pub(crate) fn len(&self) -> usize {
-        self.sends.len()
+        self.lent.map_or(self.sends.len(), |lent| lent.count)
     }
 
     /// Bytes held: subjects, reply subjects, headers and payloads. Not above the bound.
     pub(crate) fn bytes(&self) -> usize {
-        self.lent.unwrap_or(self.frames.len())
+        self.lent.map_or(self.frames.len(), |lent| lent.bytes)
     }
 
     /// What is held, to be looked at; `lent` is the memory that sends of [`Outbox::hold_for`] lie in.
-    pub(crate) fn held<'a>(&'a self, lent: &'a [u8]) -> Sends<'a> {
-        let bytes = match self.lent {
-            Some(_) => lent,
-            None => &self.frames,
-        };
+    pub(crate) fn held<'a>(&'a self, lent: Lent<'a>) -> Sends<'a> {
         Sends {
             outbox: self,
-            bytes,
+            bytes: self.lent.map_or(&*self.frames, |_| lent.bytes),
+            rows: rows(self.lent, lent, &self.sends),
         }
     }
 
@@ -208,35 +230,28 @@ impl Outbox {
             return;
         }
         if self.marks.is_empty() {
-            self.lent = Some(bytes);
-            return extend(&mut self.sends, rows);
+            self.lent = Some(InMemory {
+                count: rows.len(),
+                bytes,
+                chosen: false,
+            });
+            return;
         }
         let sent = |[input, ..]: &&SendRow| {
             let mark = mark_of(&self.marks, *input as usize);
             !matches!(mark, Some(Mark::Abandoned { .. }))
         };
         self.sends.extend(rows.iter().filter(sent));
-        self.lent = Some(self.sends.iter().map(size).sum());
+        self.lent = Some(InMemory {
+            count: self.sends.len(),
+            bytes: self.sends.iter().map(size).sum(),
+            chosen: true,
+        });
     }
 
     /// Notes that all sends held by [`Outbox::hold_for`] have one subject.
     pub(crate) fn set_one_subject(&mut self) {
         self.one_subject = true;
-    }
-
-    /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
-    pub(crate) fn runs(&self) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
-        if self.lent.is_some() {
-            for (place, &[input, ..]) in self.sends.iter().enumerate() {
-                let until = place as u32 + 1;
-                match runs.last_mut() {
-                    Some(run) if run.input == input => run.until = until,
-                    _ => runs.push(Run { input, until }),
-                }
-            }
-        }
-        runs
     }
 
     /// A point to [`Outbox::rewind`] to.
@@ -286,14 +301,14 @@ impl Outbox {
 
     /// Hands the held sends over, in the order in which the guest made them; `lent` is as of [`Outbox::held`]. Whose they are is known until it is
     /// discarded.
-    pub(crate) fn release<'a>(&'a mut self, lent: &'a [u8]) -> Released<'a> {
+    pub(crate) fn release<'a>(&'a mut self, lent: Lent<'a>) -> Released<'a> {
         Released {
-            lent: self.lent.map(|_| lent),
+            lent: self.lent.map(|_| lent.bytes),
             own: &mut self.frames,
             copied: Copied::Not,
             bytes_max: self.bound.bytes_max,
             one_subject: self.one_subject,
-            sends: &self.sends,
+            sends: rows(self.lent, lent, &self.sends),
             formats: &self.formats,
         }
     }
@@ -315,6 +330,7 @@ impl Outbox {
 pub(crate) struct Sends<'a> {
     outbox: &'a Outbox,
     bytes: &'a [u8],
+    rows: &'a [SendRow],
 }
 
 #[allow(dead_code, reason = "the simulator looks at little of it")]
@@ -329,18 +345,25 @@ impl<'a> Sends<'a> {
         self.outbox.bytes()
     }
 
-    /// As [`Outbox::runs`].
+    /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
     pub(crate) fn runs(&self) -> Vec<Run> {
-        self.outbox.runs()
+        let mut runs: Vec<Run> = Vec::new();
+        if self.outbox.lent.is_some() {
+            for (place, &[input, ..]) in self.rows.iter().enumerate() {
+                let until = place as u32 + 1;
+                match runs.last_mut() {
+                    Some(run) if run.input == input => run.until = until,
+                    _ => runs.push(Run { input, until }),
+                }
+            }
+        }
+        runs
     }
 
     /// Each, in the order in which the guest made them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Send<'a>> {
         let bytes = self.bytes;
-        self.outbox
-            .sends
-            .iter()
-            .map(move |row| Send::of(bytes, row))
+        self.rows.iter().map(move |row| Send::of(bytes, row))
     }
 }
 
@@ -586,7 +609,7 @@ mod tests {
         o.draft(subject).payload(payload, Format::Raw)
     }
 
-    fn released(o: &mut Outbox, lent: &[u8]) -> Vec<(String, Vec<u8>)> {
+    fn released(o: &mut Outbox, lent: Lent<'_>) -> Vec<(String, Vec<u8>)> {
         let mut out = Vec::new();
         out.extend(
             o.release(lent)
@@ -605,7 +628,7 @@ mod tests {
         draft.header("k", "v").unwrap();
         draft.payload(b"data", Format::Http).unwrap();
         let mut got = Vec::new();
-        got.extend(o.release(&[]));
+        got.extend(o.release(Lent::default()));
         let m = &got[1];
         assert_eq!(
             (m.subject(), m.reply_to(), m.payload()),
@@ -623,7 +646,7 @@ mod tests {
         for (subject, payload) in [("a", b"1"), ("a", b"2"), ("b", b"3"), ("a", b"4")] {
             send(&mut o, subject, payload).unwrap();
         }
-        let mut sends = o.release(&[]);
+        let mut sends = o.release(Lent::default());
         assert_eq!((sends.subject(), sends.same()), (Some(&b"a"[..]), 2));
         sends.leave_out(2);
         assert_eq!((sends.subject(), sends.same()), (Some(&b"b"[..]), 1));
@@ -638,6 +661,10 @@ mod tests {
         let lent = b"--a1a2b3b4a5";
         let rows: Vec<_> = (0..5).map(|n| [n, 2 + 2 * n, 1, 0, 0, 1]).collect();
         o.hold_for(&rows, 10);
+        let lent = Lent {
+            bytes: lent,
+            rows: &rows,
+        };
         assert_eq!((o.len(), o.bytes()), (5, 10));
         let payloads: Vec<_> = o.held(lent).iter().map(|send| send.payload).collect();
         assert_eq!(payloads, [b"1", b"2", b"3", b"4", b"5"]);
@@ -654,7 +681,7 @@ mod tests {
         assert_eq!((last.subject(), last.payload()), ("a", &b"5"[..]));
         assert!(sends.next().is_none() && sends.peek().is_none());
         o.discard();
-        assert_eq!((o.len(), o.bytes(), o.runs().len()), (0, 0, 0));
+        assert_eq!((o.len(), o.bytes(), o.held(lent).runs().len()), (0, 0, 0));
         send(&mut o, "c", b"6").unwrap();
         assert_eq!(released(&mut o, lent), [("c".into(), b"6".to_vec())]);
     }
@@ -667,7 +694,7 @@ mod tests {
         assert_eq!(o.overflowed(), None);
         assert!(matches!(send(&mut o, "a", b"3"), Err(HoldError::Full(_))));
         assert!(o.overflowed().is_some());
-        assert_eq!(released(&mut o, &[]).len(), 2);
+        assert_eq!(released(&mut o, Lent::default()).len(), 2);
     }
 
     #[test]
@@ -688,13 +715,13 @@ mod tests {
         drop(draft);
         send(&mut o, "c", b"3").unwrap();
         assert_eq!(
-            released(&mut o, &[]),
+            released(&mut o, Lent::default()),
             [("a".into(), b"1".to_vec()), ("c".into(), b"3".to_vec())]
         );
     }
 
     /// How many bytes messages made of these lent sends keep, each.
-    fn pinned(o: &mut Outbox, lent: &[u8]) -> Vec<usize> {
+    fn pinned(o: &mut Outbox, lent: Lent<'_>) -> Vec<usize> {
         o.release(lent).map(|m| m.pinned()).collect()
     }
 
@@ -707,9 +734,13 @@ mod tests {
             let rows = [[0, 0, 1, 0, 0, 1], [1, second, 1, 0, 0, 1]];
             o.hold_for(&rows, 4);
             assert_eq!(o.bytes(), 4);
-            assert_eq!(pinned(&mut o, &arena), [kept; 2]);
+            let lent = Lent {
+                bytes: &arena,
+                rows: &rows,
+            };
+            assert_eq!(pinned(&mut o, lent), [kept; 2]);
             let sent = [("s".into(), b"1".to_vec()), ("s".into(), b"2".to_vec())];
-            assert_eq!(released(&mut o, &arena), sent);
+            assert_eq!(released(&mut o, lent), sent);
         }
     }
 
@@ -754,16 +785,17 @@ mod tests {
                 prop_assert_eq!(o.len(), 0);
                 return Ok(());
             }
-            let runs = o.runs();
+            let lent = Lent { bytes: &arena, rows: &rows };
+            let runs = o.held(lent).runs();
             let inputs: Vec<_> = (0..o.len() as u32)
                 .map(|send| runs.iter().find(|run| send < run.until).unwrap().input)
                 .collect();
             prop_assert!(runs.is_sorted_by_key(|run| run.input));
-            let seen: Vec<_> = o.held(&arena).iter().map(|send| send.payload.to_vec()).collect();
+            let seen: Vec<_> = o.held(lent).iter().map(|send| send.payload.to_vec()).collect();
             let seen: Vec<_> = inputs.into_iter().zip(seen).collect();
             prop_assert_eq!(&seen, &expected);
             // Some are left out, of the others messages are made.
-            let mut sends = o.release(&arena);
+            let mut sends = o.release(lent);
             let mut made = Vec::new();
             for (place, (_, payload)) in expected.iter().enumerate() {
                 prop_assert_eq!(sends.peek().unwrap().payload, payload);
@@ -786,7 +818,7 @@ mod tests {
             }
             prop_assert!(left_out > 0 || pinned == own || pinned[0] <= GAPS_MAX * held);
             o.discard();
-            prop_assert_eq!((o.len(), o.bytes(), o.runs().len()), (0, 0, 0));
+            prop_assert_eq!((o.len(), o.bytes(), o.held(lent).runs().len()), (0, 0, 0));
         }
 
         #[test]
@@ -802,7 +834,7 @@ mod tests {
                 }
                 if ok {
                     expected.extend(payloads.iter().map(|p| ("s".to_owned(), vec![*p])));
-                    got.extend(released(&mut o, &[]));
+                    got.extend(released(&mut o, Lent::default()));
                 }
                 o.discard();
             }

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::confirm::{Report, SendId, Sent};
 use crate::limits::HandlerLimits;
 use crate::message::{HandlerId, Message};
-use crate::outbox::{GuestConfiguration, Outbox, Released, Sends};
+use crate::outbox::{GuestConfiguration, Lent, Outbox, Released, Sends};
 use crate::outcome::{Fault, Outcome};
 use crate::pack::Pack;
 use crate::slice::Way;
@@ -152,10 +152,18 @@ pub(crate) struct Runnable<'a> {
     pub(crate) began: Instant,
 }
 
+/// An instance after its call.
+pub(crate) trait Used {
+    /// What of its memory is lent to the call's outbox.
+    fn lent(&self) -> Lent<'_> {
+        Lent::default()
+    }
+}
+
 /// What runs the handlers' components.
 pub(crate) trait Guest {
-    /// An instance after its call. As bytes it is what of its memory is lent to the call's outbox.
-    type Used: AsRef<[u8]>;
+    /// An instance after its call.
+    type Used: Used;
 
     /// Calls a handler with a batch, in an instance that has seen nothing.
     fn start(&mut self, call: Call, now: Instant) -> Started<Self::Used>;

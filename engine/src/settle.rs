@@ -10,10 +10,10 @@ use crate::batch::Batch;
 use crate::confirm::{Held, Letter, Pending, Release, SendId, Sent, Shares, Unsent};
 use crate::letter::{Carries, Sender, letter};
 use crate::message::{HandlerId, Message};
-use crate::outbox::{Mark, Outbox, OutboxBound, Sends};
+use crate::outbox::{Lent, Mark, Outbox, OutboxBound, Sends};
 use crate::outcome::{Fault, FaultKind, Outcome};
 use crate::pack::Pack;
-use crate::seams::{Ended, Guest, Transport, Unfit};
+use crate::seams::{Ended, Guest, Transport, Unfit, Used as _};
 use crate::shard::{Shard, exclusive};
 use crate::time::Instant;
 
@@ -64,7 +64,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         });
         let result = overflow.map_or(result, Err);
         let result =
-            result.and_then(|()| self.may_release(id, &batch.messages, outbox.held(used.as_ref())));
+            result.and_then(|()| self.may_release(id, &batch.messages, outbox.held(used.lent())));
         let origin = batch.origin;
         let handler = &mut self.handlers[id.index()];
         if batch.overran {
@@ -76,7 +76,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         self.note_end(id, result.is_err(), at);
         match result {
             Ok(joint) => {
-                let sent = (&mut *outbox, used.as_ref());
+                let sent = (&mut *outbox, used.lent());
                 self.succeeded(id, exclusive(&mut batch), sent, joint, at);
             }
             Err(fault) => self.failed(id, exclusive(&mut batch), &fault, at),
@@ -146,7 +146,7 @@ impl<G: Guest, T: Transport> Shard<G, T> {
         &mut self,
         id: HandlerId,
         batch: &mut Batch,
-        (outbox, lent): (&mut Outbox, &[u8]),
+        (outbox, lent): (&mut Outbox, Lent<'_>),
         joint: bool,
         at: Instant,
     ) {
@@ -177,7 +177,11 @@ impl<G: Guest, T: Transport> Shard<G, T> {
             }
             return;
         }
-        let mut shares = Shares::new(if joint { Vec::new() } else { outbox.runs() });
+        let mut shares = Shares::new(if joint {
+            Vec::new()
+        } else {
+            outbox.held(lent).runs()
+        });
         for (index, why) in refused {
             shares.fail(index, Unsent::Refused(why));
         }

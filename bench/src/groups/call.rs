@@ -83,7 +83,8 @@ fn one(case: Case, payload: usize, reset: ResetMode, scale: Scale) -> Result<Vec
     let messages = |count| (0..count).map(message).collect();
     let engine = LoadedEngine::of(handler, messages, 1, reset, (batch, feed))?;
     let mut engine = engine.scaled(scale);
-    let count = enough(&mut engine, scale.time(ROUND))?.next_multiple_of(batch as u64);
+    let count = enough(&mut engine, scale.time(ROUND))?;
+    let count = engine.full_calls(count);
     let round = |_| Ok(1e9 / again(|| engine.run(count))?.rate_on_core());
     (0..scale.rounds(ROUNDS)).map(round).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::packed::{self, Answer, Packed, Rights};
 use crate::message::{self, Message};
-use crate::outbox::{Mark, Outbox, OutboxBound};
+use crate::outbox::{Lent, Mark, Outbox, OutboxBound};
 use crate::subject;
 
 /// What a call may send where its guest's answer is fuzzed: so little that short inputs meet the bounds.
@@ -66,7 +66,8 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
     let said = Said::of(arena, index, messages);
     let mut outbox = Outbox::new(BOUND);
     outbox.open(BOUND);
-    let result = packed::read(Answer { arena, index }, messages, &Open, &mut outbox);
+    let answer = Answer { arena, index };
+    let result = packed::read(answer, messages, &Open, &mut outbox);
     assert!(outbox.len() <= BOUND.messages_max && outbox.bytes() <= BOUND.bytes_max);
     let said = match (result, outbox.overflowed(), said) {
         (Err(fault), None, Err(Became::Refused)) => {
@@ -80,7 +81,7 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
     let marks = (0..messages).map(|place| outbox.mark(place));
     assert!(marks.eq(said.marks.iter().copied()));
     assert_eq!(outbox.has_marks(), said.marks.iter().any(Option::is_some));
-    let sent = released(&mut outbox, arena, &said);
+    let sent = released(&mut outbox, answer.lent(), &said);
     sent_again(&sent, messages);
     Became::Held {
         sent: sent.len(),
@@ -89,28 +90,28 @@ pub(crate) fn check(arena: &[u8], index: &[u32], messages: usize) -> Became {
 }
 
 /// What is released, and for which message: what was said, no more and no less, and so no byte from outside the arena.
-fn released(outbox: &mut Outbox, arena: &[u8], said: &Said<'_>) -> Vec<(u32, Message)> {
+fn released(outbox: &mut Outbox, lent: Lent<'_>, said: &Said<'_>) -> Vec<(u32, Message)> {
     let lies = |send: &crate::outbox::Send<'_>, of: &Send<'_>| {
         (send.subject, send.reply_to, send.headers, send.payload)
             == (of.subject, of.reply_to, of.headers, of.payload)
     };
-    let (runs, mut sent) = (outbox.runs(), Vec::new());
+    let (runs, mut sent) = (outbox.held(lent).runs(), Vec::new());
     // As it lies, and as a message.
-    assert_eq!(outbox.held(arena).iter().count(), said.sends.len());
+    assert_eq!(outbox.held(lent).iter().count(), said.sends.len());
     assert!(
         outbox
-            .held(arena)
+            .held(lent)
             .iter()
             .zip(&said.sends)
             .all(|(send, of)| lies(&send, of))
     );
-    let mut lying = outbox.release(arena);
+    let mut lying = outbox.release(lent);
     for of in &said.sends {
         assert!(lies(&lying.peek().expect("it is held"), of));
         lying.leave_out(1);
     }
     assert!(lying.peek().is_none());
-    for message in outbox.release(arena) {
+    for message in outbox.release(lent) {
         let run = runs.iter().find(|run| run.until as usize > sent.len());
         sent.push((run.expect("each is for an input").input, message));
     }
@@ -147,10 +148,11 @@ fn sent_again(sent: &[(u32, Message)], messages: usize) {
     }
     let mut outbox = Outbox::new(BOUND);
     outbox.open(BOUND);
-    let (arena, index) = (arena, &index[..]);
-    packed::read(Answer { arena, index }, messages, &Open, &mut outbox).expect("it was good");
+    let index = &index[..];
+    let answer = Answer { arena, index };
+    packed::read(answer, messages, &Open, &mut outbox).expect("it was good");
     let said = Said::of(arena, index, messages).expect("it was good");
-    let again = released(&mut outbox, arena, &said);
+    let again = released(&mut outbox, answer.lent(), &said);
     assert_eq!(again.len(), sent.len());
     for ((input, m), (again, n)) in sent.iter().zip(&again) {
         let parts = |m: &Message| (m.subject().to_owned(), m.reply_to().map(str::to_owned));
@@ -211,13 +213,14 @@ impl<'a> Said<'a> {
         if rows.len() > BOUND.messages_max {
             return Err(Became::Overflowed);
         }
-        // First where all of them lie, then how much that is, then what they are.
+        // First each of them, then how much they are.
         let (mut last, mut end, mut bytes) = (0, 0, 0);
         let mut sends = Vec::new();
         for row in rows {
             let (message, start) = (row[0], u64::from(row[1]));
             let placed = message >= last && start >= end && (message as usize) < messages;
             let send = placed.then(|| cut(arena, row)).flatten();
+            let send = send.filter(is_good);
             sends.push(send.ok_or(Became::Refused)?);
             let size: u64 = row[2..].iter().map(|n| u64::from(*n)).sum();
             (last, end, bytes) = (message, start + size, bytes + size);
@@ -226,9 +229,6 @@ impl<'a> Said<'a> {
             return Err(Became::Overflowed);
         }
         for send in sends {
-            if !is_good(&send) {
-                return Err(Became::Refused);
-            }
             match said.marks[send.message as usize] {
                 Some(Mark::Abandoned { .. }) => said.left_out += 1,
                 _ => said.sends.push(send),

@@ -29,9 +29,9 @@ impl Done {
     fn new(mut ready: Ready, messages: usize, returned: Returned<()>) -> Self {
         let result = outcome(&ready.store, returned);
         let ended = ready.store.data_mut().end();
-        let (outbox, lent) = ended.unwrap_or_else(|| (empty_outbox(), None));
+        let (outbox, answered) = ended.unwrap_or_else(|| (empty_outbox(), None));
         Self {
-            used: Used::new(ready, lent, messages),
+            used: Used::new(ready, answered, messages),
             outbox,
             result,
         }

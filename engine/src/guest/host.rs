@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use super::contract::batch::Lent;
+use super::contract::batch::Answered;
 use super::contract::incoming;
 use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
 use super::handles::Handles;
@@ -147,7 +147,7 @@ struct Call {
     /// Lent to the host function that fills it, while it does.
     outbox: Option<Box<Outbox>>,
     /// What the outbox's sends lie in, if not in it.
-    lent: Option<Lent>,
+    answered: Option<Answered>,
     /// Where in its batch the latest reply subject was found: guests answer in order, so the next is that one or the one behind.
     replied: AtomicUsize,
 }
@@ -221,7 +221,7 @@ impl Host {
         self.call = Some(Call {
             batch,
             outbox: Some(outbox),
-            lent: None,
+            answered: None,
             replied: AtomicUsize::new(0),
         });
     }
@@ -243,9 +243,9 @@ impl Host {
     }
 
     /// Ends the call: what it held, and what of the guest's memory that lies in.
-    pub(crate) fn end(&mut self) -> Option<(Box<Outbox>, Option<Lent>)> {
+    pub(crate) fn end(&mut self) -> Option<(Box<Outbox>, Option<Answered>)> {
         let call = self.call.take()?;
-        Some((call.outbox?, call.lent))
+        Some((call.outbox?, call.answered))
     }
 
     /// Clients and errors that the guest holds: after a call, those that it did not give back.
@@ -379,9 +379,9 @@ impl Host {
     }
 
     /// Puts the outbox back, with what its sends lie in.
-    pub(crate) fn put_lent(&mut self, outbox: Box<Outbox>, lent: Lent) {
+    pub(crate) fn put_answered(&mut self, outbox: Box<Outbox>, answered: Answered) {
         if let Some(call) = &mut self.call {
-            (call.outbox, call.lent) = (Some(outbox), Some(lent));
+            (call.outbox, call.answered) = (Some(outbox), Some(answered));
         }
     }
 

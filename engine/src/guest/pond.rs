@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::component::Instance;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
-use super::contract::batch::Lent;
+use super::contract::batch::Answered;
 use super::contract::incoming::Table;
 use super::handles::HANDLES_MAX;
 use super::host::Host;
@@ -19,7 +19,9 @@ use super::{Kind, fault};
 use crate::limits::{HOST_CALL_BYTES_MAX, USED_BYTES_MAX, USED_MESSAGES_MAX};
 use crate::message::HandlerId;
 use crate::metrics::ShardMetrics;
+use crate::outbox::Lent;
 use crate::outcome::{Fault, FaultKind};
+use crate::seams;
 use crate::slice::Way;
 
 /// An instance with the store it lives in: one that has never been called, unless it waits to be dropped.
@@ -33,17 +35,17 @@ pub(crate) struct Used(Option<Called>);
 
 struct Called {
     ready: Ready,
-    lent: Option<Lent>,
+    answered: Option<Answered>,
     /// Messages that it was called with.
     messages: usize,
 }
 
 impl Used {
     /// One that was called with so many messages.
-    pub(crate) fn new(ready: Ready, lent: Option<Lent>, messages: usize) -> Self {
+    pub(crate) fn new(ready: Ready, answered: Option<Answered>, messages: usize) -> Self {
         Self(Some(Called {
             ready,
-            lent,
+            answered,
             messages,
         }))
     }
@@ -54,15 +56,15 @@ impl Used {
     }
 }
 
-impl AsRef<[u8]> for Used {
-    fn as_ref(&self) -> &[u8] {
+impl seams::Used for Used {
+    fn lent(&self) -> Lent<'_> {
         match &self.0 {
             Some(Called {
                 ready,
-                lent: Some(lent),
+                answered: Some(answered),
                 ..
-            }) => lent.as_le_slice(&ready.store),
-            _ => &[],
+            }) => answered.lent(&ready.store),
+            _ => Lent::default(),
         }
     }
 }

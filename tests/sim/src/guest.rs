@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::guest_plan::{self, Course, Step};
+use crate::guest_plan::{self, Course, Memory, Step};
 use crate::limits::HandlerLimits;
 use crate::message::HandlerId;
 use crate::outbox::{Outbox, OutboxBound};
@@ -111,7 +111,7 @@ impl ScriptedGuest {
     }
 
     /// Makes a direct call: it ends, or overruns its slice.
-    fn direct(&mut self, call: Call, number: u64, mut course: Course) -> Started<Vec<u8>> {
+    fn direct(&mut self, call: Call, number: u64, mut course: Course) -> Started<Memory> {
         let deadline = self.roles[call.handler.index()].limits.deadline;
         let runs = course.running_time();
         let mut world = self.world.borrow_mut();
@@ -133,7 +133,7 @@ impl ScriptedGuest {
     }
 
     /// Goes on with a call on a fiber for a slice, or until it waits. Its end, if it came.
-    fn tick(&mut self, mut running: Running) -> Option<Ended<Vec<u8>>> {
+    fn tick(&mut self, mut running: Running) -> Option<Ended<Memory>> {
         let limits = &self.roles[running.call.handler.index()].limits;
         let (deadline, wall) = (limits.deadline, running.began + limits.wall_deadline);
         let mut world = self.world.borrow_mut();
@@ -180,7 +180,7 @@ impl ScriptedGuest {
         number: u64,
         course: Course,
         took: Duration,
-    ) -> Ended<Vec<u8>> {
+    ) -> Ended<Memory> {
         let at = self.world.borrow().now;
         guest_plan::count_met(self, &wire::inputs(&call.batch), &course);
         let ledger = &mut self.world.borrow_mut().ledger;
@@ -200,7 +200,7 @@ impl ScriptedGuest {
             handler: call.handler,
             batch: call.batch,
             outbox: call.outbox,
-            used: course.arena,
+            used: course.memory,
             result,
             took,
             at,
@@ -209,9 +209,9 @@ impl ScriptedGuest {
 }
 
 impl Guest for ScriptedGuest {
-    type Used = Vec<u8>;
+    type Used = Memory;
 
-    fn start(&mut self, mut call: Call, now: Instant) -> Started<Vec<u8>> {
+    fn start(&mut self, mut call: Call, now: Instant) -> Started<Memory> {
         assert_eq!(
             self.world.borrow().now,
             now,
@@ -269,11 +269,11 @@ impl Guest for ScriptedGuest {
         }
     }
 
-    fn put_used(&mut self, _: Vec<u8>) {
+    fn put_used(&mut self, _: Memory) {
         self.used += 1;
     }
 
-    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended<Vec<u8>>> {
+    fn resume(&mut self, handler: HandlerId, now: Instant) -> Option<Ended<Memory>> {
         let ready = self.suspended.iter().enumerate();
         let ready = ready.filter(|(_, r)| r.wake <= now && r.call.handler == handler);
         let (place, _) = ready.min_by_key(|(_, r)| (r.wake, r.number))?;

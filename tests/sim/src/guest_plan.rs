@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::guest::ScriptedGuest;
 use crate::message::{Format, Message};
-use crate::outbox::{GuestConfiguration, Mark, Outbox};
+use crate::outbox::{GuestConfiguration, Lent, Mark, Outbox};
 use crate::outcome::FaultKind;
 use crate::scenario::{OUT_PLAIN, Script};
-use crate::seams::Call;
+use crate::seams::{Call, Used};
 use crate::wire::{Origin, inputs, serial};
 
 /// A time above every deadline.
@@ -22,6 +22,22 @@ pub(crate) enum Step {
     Run(Duration),
     /// It waits.
     Wait(Duration),
+}
+
+/// What a guest's sends lie in.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    arena: Vec<u8>,
+    rows: Vec<[u32; 6]>,
+}
+
+impl Used for Memory {
+    fn lent(&self) -> Lent<'_> {
+        Lent {
+            bytes: &self.arena,
+            rows: &self.rows,
+        }
+    }
 }
 
 /// How a call goes, unless something cuts it short.
@@ -40,11 +56,10 @@ pub(crate) struct Course {
     pub(crate) updates: bool,
     /// Messages that it comes to, the one included that ends it.
     pub(crate) met: usize,
-    /// Whether it says which message each send is for; and then what these lie in, and how many bytes they have.
+    /// Whether it says which message each send is for; and then what these lie in, and how many bytes those have that are held.
     pub(crate) attributes: bool,
-    pub(crate) arena: Vec<u8>,
+    pub(crate) memory: Memory,
     held: usize,
-    rows: Vec<[u32; 6]>,
 }
 
 impl Course {
@@ -91,9 +106,8 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         updates: false,
         met: 0,
         attributes: profile.attributes,
-        arena: Vec::new(),
+        memory: Memory::default(),
         held: 0,
-        rows: Vec::new(),
     };
     let factor = factor(guest, profile.noise, profile.slow, profile.slow_factor);
     let scaled = |time: Duration| Duration::from_nanos((time.as_nanos() as f64 * factor) as u64);
@@ -135,7 +149,7 @@ pub(crate) fn course(guest: &mut ScriptedGuest, call: &mut Call, number: u64) ->
         settle(&mut course, &mut call.outbox, script, place, met);
     }
     if course.attributes {
-        call.outbox.hold_for(&course.rows, course.held);
+        call.outbox.hold_for(&course.memory.rows, course.held);
     }
     course
 }
@@ -203,7 +217,7 @@ fn send(course: &mut Course, outbox: &mut Outbox, subject: &str, made: &Made<'_>
 
 /// Holds a send as one of the message at this place.
 fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[u8], place: usize) {
-    let arena = &mut course.arena;
+    let arena = &mut course.memory.arena;
     // Bytes that are nobody's, now and then more than the sends have.
     arena.extend(std::iter::repeat_n(b'-', [0, 0, 1, 400][place % 4]));
     let start = arena.len() as u32;
@@ -219,7 +233,7 @@ fn send_for(course: &mut Course, outbox: &mut Outbox, subject: &str, payload: &[
     }
     let [subject, reply_to, headers, payload] = lens;
     let row = [place as u32, start, subject, reply_to, headers, payload];
-    course.rows.push(row);
+    course.memory.rows.push(row);
     course.held = held;
     course.sends += 1;
 }

@@ -17,7 +17,7 @@ use crate::message::{Format, HandlerId, Layout, Message, Span};
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
-use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport};
+use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport, Used};
 use crate::shard::Shard;
 use crate::slice::Way;
 use crate::time::Instant;
@@ -178,7 +178,7 @@ impl LabGuest<'_> {
         mut call: Call,
         ran_ns: u64,
         result: std::result::Result<(), Fault>,
-    ) -> Ended<[u8; 0]> {
+    ) -> Ended<NoInstance> {
         let world = self.world.borrow();
         if result.is_ok() {
             for message in &call.batch.messages {
@@ -191,7 +191,7 @@ impl LabGuest<'_> {
             handler: call.handler,
             batch: call.batch,
             outbox: call.outbox,
-            used: [],
+            used: NoInstance,
             result,
             took: Duration::from_nanos(ran_ns),
             at: world.at(world.now_ns),
@@ -208,7 +208,7 @@ impl LabGuest<'_> {
     }
 
     /// Runs a call on a fiber for one slice.
-    fn slice(&mut self, mut s: Suspended) -> Option<Ended<[u8; 0]>> {
+    fn slice(&mut self, mut s: Suspended) -> Option<Ended<NoInstance>> {
         let (need, fault) = match s.left {
             Fate::Done(ns) => (ns, None),
             Fate::Trap(ns) => (ns, Some(Fault::new(FaultKind::Trap, "as planned"))),
@@ -242,10 +242,15 @@ impl LabGuest<'_> {
     }
 }
 
-impl Guest for LabGuest<'_> {
-    type Used = [u8; 0];
+/// It lends nothing.
+pub(crate) struct NoInstance;
 
-    fn start(&mut self, call: Call, now: Instant) -> Started<[u8; 0]> {
+impl Used for NoInstance {}
+
+impl Guest for LabGuest<'_> {
+    type Used = NoInstance;
+
+    fn start(&mut self, call: Call, now: Instant) -> Started<NoInstance> {
         let left = self.fate(&call);
         self.count(&call);
         let (need, fault) = match left {
@@ -285,9 +290,9 @@ impl Guest for LabGuest<'_> {
         }
     }
 
-    fn put_used(&mut self, _: [u8; 0]) {}
+    fn put_used(&mut self, _: NoInstance) {}
 
-    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended<[u8; 0]>> {
+    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended<NoInstance>> {
         let place = self
             .suspended
             .iter()

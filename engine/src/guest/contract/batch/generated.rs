@@ -106,7 +106,7 @@ impl Made {
             // Most are good: of all parts of all sends that are not there is one or none.
             let (good, any) = (random.of(&[5, 5, 5, 8]), [&SUBJECTS, &REPLY_TO, &HEADERS]);
             let parts = any.map(|parts| random.of(&parts[..good]));
-            let most = if random.once_in(16) { 140 } else { 12 };
+            let most = if random.once_in(12) { 140 } else { 12 };
             let payload = vec![b'x'; random.below(most)];
             // Now and then so much that it can't be kept with what is sent.
             let gap = if random.once_in(16) {

@@ -21,7 +21,7 @@ use self::packed::{Answer, Packed, Rights, read};
 use super::super::host::{CallError, Host};
 use super::messaging::Returned;
 use crate::batch::Batch;
-use crate::outbox::GuestConfiguration;
+use crate::outbox::{GuestConfiguration, Lent};
 use crate::subject::check_subject;
 
 /// The one export, found once a component.
@@ -39,15 +39,15 @@ impl Export {
 }
 
 /// What a guest gives back. Nothing is copied by lifting it, only its places in the guest's memory are checked; Wasmtime lifts no
-/// more bytes than [`crate::limits::HOST_CALL_BYTES_MAX`].
+/// more bytes than [`crate::limits::HOST_CALL_BYTES_MAX`]. The guest never runs again: it is read where it lies, until what it sends has gone.
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitAnswer {
+pub(crate) struct Answered {
     arena: WasmList<u8>,
     index: WasmList<u32>,
 }
 
-type Handle<'a> = TypedFunc<(ByteList<'a>, &'a [u32]), (Result<WitAnswer, String>,)>;
+type Handle<'a> = TypedFunc<(ByteList<'a>, &'a [u32]), (Result<Answered, String>,)>;
 
 /// Its configuration: none, since this contract's guests leave that to the host; once its function is known to be the contract's.
 pub(crate) fn configure(
@@ -101,23 +101,30 @@ pub(crate) async fn handle_async(
     take(store, batch, answer)
 }
 
-/// The part of a guest's memory that its sends lie in. The guest never runs again: it is read where it lies, until the sends have gone.
-pub(crate) type Lent = WasmList<u8>;
+impl Answered {
+    fn lists<'a>(&'a self, store: &'a Store<Host>) -> Answer<'a> {
+        Answer {
+            arena: self.arena.as_le_slice(store),
+            index: self.index.as_le_slice(store),
+        }
+    }
+
+    /// What its sends lie in; once it has been read.
+    pub(crate) fn lent<'a>(&'a self, store: &'a Store<Host>) -> Lent<'a> {
+        self.lists(store).lent()
+    }
+}
 
 /// Takes what a guest gave back into its call's outbox.
-fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String>) -> Returned<()> {
+fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<Answered, String>) -> Returned<()> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(reason) => return Ok(Err(reason)),
     };
     let outbox = store.data_mut().take_outbox();
     let mut outbox = outbox.map_err(|_| Error::msg("a call has an outbox"))?;
-    let lists = Answer {
-        arena: answer.arena.as_le_slice(&*store),
-        index: answer.index.as_le_slice(&*store),
-    };
     let taken = read(
-        lists,
+        answer.lists(store),
         batch.len(),
         &Granted {
             host: store.data(),
@@ -125,7 +132,7 @@ fn take(store: &mut Store<Host>, batch: &Batch, answer: Result<WitAnswer, String
         },
         &mut outbox,
     );
-    store.data_mut().put_lent(outbox, answer.arena);
+    store.data_mut().put_answered(outbox, answer);
     Ok(Ok(taken.map_err(Error::new)?))
 }
 

@@ -4,7 +4,7 @@
 //! Names no Wasmtime: what a handler may do it asks of [`Rights`].
 
 use crate::message::{Message, PAYLOAD_BYTES_MAX, fault_of_headers};
-use crate::outbox::{Mark, Outbox, SendRow, size};
+use crate::outbox::{Lent, Mark, Outbox, SendRow, size};
 use crate::outcome::{Fault, FaultKind};
 use crate::pack::{Pack, ROW};
 
@@ -75,6 +75,24 @@ pub(crate) struct Answer<'a> {
     pub(crate) index: &'a [u32],
 }
 
+impl<'a> Answer<'a> {
+    /// The numbers of its outcomes, and those of its sends.
+    fn split(self) -> Option<(&'a [u32], &'a [u32])> {
+        let (&outcomes, rest) = self.index.split_first()?;
+        rest.split_at_checked(outcomes as usize)
+    }
+
+    /// What its sends lie in; once it has been read.
+    pub(crate) fn lent(self) -> Lent<'a> {
+        let (_, sends) = self.split().unwrap_or_default();
+        let (rows, _) = sends.as_chunks();
+        Lent {
+            bytes: self.arena,
+            rows,
+        }
+    }
+}
+
 /// What the guest of a call may do.
 pub(crate) trait Rights {
     /// Whether it may send to this subject, for this message of its call; the reason why not.
@@ -87,22 +105,22 @@ pub(crate) trait Rights {
 /// the outbox. An answer above the outbox's bound marks it as overflowed. After an error the outbox is to be discarded.
 ///
 /// # Errors
-/// What is wrong with it: first where sends lie, then how much they are, then what they are.
+/// What is wrong with it: of sends, with the first that is wrong.
 pub(crate) fn read(
     answer: Answer<'_>,
     messages: usize,
     rights: &impl Rights,
     outbox: &mut Outbox,
 ) -> Result<(), Fault> {
-    let Some((&outcomes, rest)) = answer.index.split_first() else {
+    let Some(&outcomes) = answer.index.first() else {
         return Ok(());
     };
-    let outcomes = outcomes as usize;
-    if outcomes != 0 && outcomes != messages {
+    if outcomes != 0 && outcomes as usize != messages {
         return nonsense(format!("{outcomes} outcomes for {messages} messages"));
     }
-    let Some((outcomes, sends)) = rest.split_at_checked(outcomes) else {
-        return nonsense(format!("{} of {outcomes} outcomes", rest.len()));
+    let Some((outcomes, sends)) = answer.split() else {
+        let numbers = answer.index.len() - 1;
+        return nonsense(format!("{numbers} of {outcomes} outcomes"));
     };
     for (place, &outcome) in outcomes.iter().enumerate() {
         match mark(outcome) {
@@ -118,10 +136,10 @@ pub(crate) fn read(
         outbox.set_overflowed();
         return Ok(());
     }
-    let arena = answer.arena;
-    let bytes = places(rows, arena.len(), messages)?;
-    outbox.hold_for(rows, bytes);
-    if outbox.overflowed().is_none() && parts(rows, arena, rights)? {
+    let mut places = Places::of(answer.arena.len(), messages);
+    let one_subject = parts(rows, answer.arena, &mut places, rights)?;
+    outbox.hold_for(rows, places.bytes);
+    if one_subject {
         outbox.set_one_subject();
     }
     Ok(())
@@ -145,60 +163,89 @@ fn nonsense<T>(what: String) -> Result<T, Fault> {
     ))
 }
 
-/// Sees that each send is for a message of the call, that they are in these messages' order, and that each lies behind the one before,
-/// within so many bytes of arena; how many bytes all have.
-#[inline]
-fn places(rows: &[SendRow], arena_bytes: usize, messages: usize) -> Result<usize, Fault> {
-    let (mut before, mut last, mut bytes) = (0, 0, 0);
-    for row in rows {
-        let &[message, start, .., payload] = row;
-        let size = size(row);
-        let (start, end) = (start as usize, start as usize + size);
-        let ordered = last <= message && before <= start;
-        let within = (message as usize) < messages && end <= arena_bytes;
-        if !(ordered && within && payload as usize <= PAYLOAD_BYTES_MAX) {
-            return misplaced(row, (last, before), arena_bytes, messages);
-        }
-        (before, last) = (end, message);
-        bytes += size;
-    }
-    Ok(bytes)
-}
-
-/// What is wrong with a send that has no place there, behind one for message `last` that ends at `before`.
-#[cold]
-fn misplaced<T>(
-    row: &SendRow,
-    (last, before): (u32, usize),
+/// Where sends may lie: each is for a message of the call, they are in these messages' order, and each lies behind the one before, within
+/// so many bytes of arena.
+struct Places {
     arena_bytes: usize,
     messages: usize,
-) -> Result<T, Fault> {
-    let &[message, start, .., payload] = row;
-    let end = start as usize + size(row);
-    nonsense(match () {
-        () if message as usize >= messages => {
-            format!("a send for message {message} of {messages}")
-        }
-        () if message < last => {
-            format!("a send for message {message} behind one for message {last}")
-        }
-        () if (start as usize) < before => {
-            format!("a send that begins at {start}, before the one before ends, at {before}")
-        }
-        () if end > arena_bytes => {
-            format!("a send from {start} to {end}, which is not in its {arena_bytes} bytes")
-        }
-        () => format!("a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"),
-    })
+    /// The message of the latest send, and where that ends.
+    last: u32,
+    before: usize,
+    /// How many bytes all have so far.
+    bytes: usize,
 }
 
-/// Sees that the parts of each send are what they have to be, and what its guest may send; whether all have one subject. Most sends of a
-/// call have the subject of the one before and neither a reply subject nor headers, or the same headers: these are looked at once.
-fn parts(rows: &[SendRow], arena: &[u8], rights: &impl Rights) -> Result<bool, Fault> {
+impl Places {
+    fn of(arena_bytes: usize, messages: usize) -> Self {
+        Self {
+            arena_bytes,
+            messages,
+            last: 0,
+            before: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes the next send, of so many bytes; whether it has a place there.
+    #[inline(always)]
+    fn take(&mut self, &[message, start, .., payload]: &SendRow, size: usize) -> bool {
+        let (start, end) = (start as usize, start as usize + size);
+        let ordered = self.last <= message && self.before <= start;
+        let within = (message as usize) < self.messages && end <= self.arena_bytes;
+        if !(ordered && within && payload as usize <= PAYLOAD_BYTES_MAX) {
+            return false;
+        }
+        (self.before, self.last) = (end, message);
+        self.bytes += size;
+        true
+    }
+
+    /// What is wrong with a send that was not taken.
+    #[cold]
+    fn misplaced<T>(&self, row: &SendRow) -> Result<T, Fault> {
+        let &[message, start, .., payload] = row;
+        let end = start as usize + size(row);
+        let Self {
+            arena_bytes,
+            messages,
+            last,
+            before,
+            ..
+        } = *self;
+        nonsense(match () {
+            () if message as usize >= messages => {
+                format!("a send for message {message} of {messages}")
+            }
+            () if message < last => {
+                format!("a send for message {message} behind one for message {last}")
+            }
+            () if (start as usize) < before => {
+                format!("a send that begins at {start}, before the one before ends, at {before}")
+            }
+            () if end > arena_bytes => {
+                format!("a send from {start} to {end}, which is not in its {arena_bytes} bytes")
+            }
+            () => format!("a payload of {payload} bytes; {PAYLOAD_BYTES_MAX} may be"),
+        })
+    }
+}
+
+/// Sees that each send has its place, that its parts are what they have to be, and that its guest may send it; whether all have one subject.
+/// Most sends of a call have the subject of the one before and neither a reply subject nor headers, or the same headers: these are looked
+/// at once.
+fn parts(
+    rows: &[SendRow],
+    arena: &[u8],
+    places: &mut Places,
+    rights: &impl Rights,
+) -> Result<bool, Fault> {
     let (mut last_subject, mut last_headers) = (&b""[..], &b""[..]);
     let (mut subjects, mut rest) = (0, rows);
-    while let Some((&[message, start, subject, reply_to, headers, _], behind)) = rest.split_first()
-    {
+    while let Some((row, behind)) = rest.split_first() {
+        if !places.take(row, size(row)) {
+            return places.misplaced(row);
+        }
+        let &[message, start, subject, reply_to, headers, _] = row;
         let (subject, parts) = arena[start as usize..].split_at(subject as usize);
         if subject.is_empty() || subject != last_subject {
             subjects += 1;
@@ -219,18 +266,18 @@ fn parts(rows: &[SendRow], arena: &[u8], rights: &impl Rights) -> Result<bool, F
             }
             last_headers = headers;
         }
-        rest = &behind[plain(subject, behind, arena)..];
+        rest = &behind[plain(subject, behind, arena, places)..];
     }
     Ok(subjects == 1)
 }
 
-/// How many of these sends from the first on have this subject and neither a reply subject nor headers. Subjects of a usual length are
-/// compared without a call.
-fn plain(subject: &[u8], rows: &[SendRow], arena: &[u8]) -> usize {
+/// How many of these sends from the first on have their places, this subject and neither a reply subject nor headers. Subjects of a usual
+/// length are compared without a call.
+fn plain(subject: &[u8], rows: &[SendRow], arena: &[u8], places: &mut Places) -> usize {
     match subject.len() {
-        8..=16 => plain_by(subject, rows, arena, ends::<8>),
-        17..=32 => plain_by(subject, rows, arena, ends::<16>),
-        _ => plain_by(subject, rows, arena, |bytes| bytes),
+        8..=16 => plain_by(subject, rows, arena, places, ends::<8>),
+        17..=32 => plain_by(subject, rows, arena, places, ends::<16>),
+        _ => plain_by(subject, rows, arena, places, |bytes| bytes),
     }
 }
 
@@ -239,21 +286,28 @@ fn plain_by<'a, K: PartialEq>(
     subject: &'a [u8],
     rows: &[SendRow],
     arena: &'a [u8],
+    places: &mut Places,
     key: impl Fn(&'a [u8]) -> K,
 ) -> usize {
     let (length, known) = (subject.len(), key(subject));
-    let is_plain = |&&[_, start, subject, reply_to, headers, _]: &&SendRow| {
+    let is_plain = |row: &&SendRow| {
+        let &[_, start, subject, reply_to, headers, payload] = *row;
+        // What has not this subject is not taken here.
         subject as usize == length
             && reply_to | headers == 0
-            && key(&arena[start as usize..][..length]) == known
+            && arena
+                .get(start as usize..)
+                .and_then(|rest| rest.get(..length))
+                .is_some_and(|subject| key(subject) == known)
+            && places.take(row, length + payload as usize)
     };
     rows.iter().take_while(is_plain).count()
 }
 
 /// The first and the last bytes, which are all of so few.
 #[inline(always)]
-fn ends<const N: usize>(bytes: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
-    (bytes.first_chunk(), bytes.last_chunk())
+fn ends<const N: usize>(bytes: &[u8]) -> Option<([u8; N], [u8; N])> {
+    Some((*bytes.first_chunk()?, *bytes.last_chunk()?))
 }
 
 fn text(subject: &[u8]) -> Result<&str, Fault> {
@@ -313,7 +367,7 @@ mod tests {
                 index: &index,
             };
             read(arena_and_index, 1, &Open, &mut outbox).unwrap();
-            assert_eq!(outbox.release(arena).same(), same);
+            assert_eq!(outbox.release(arena_and_index.lent()).same(), same);
         }
     }
 
@@ -325,13 +379,14 @@ mod tests {
     ) -> Result<Vec<(u32, Message)>, Fault> {
         let mut outbox = Outbox::new(BOUND);
         outbox.open(BOUND);
-        read(Answer { arena, index }, messages, &Open, &mut outbox)?;
+        let answer = Answer { arena, index };
+        read(answer, messages, &Open, &mut outbox)?;
         if outbox.overflowed().is_some() {
             return Err(Fault::new(FaultKind::Outbox, "full"));
         }
-        let runs = outbox.runs();
+        let runs = outbox.held(answer.lent()).runs();
         let mut got = Vec::new();
-        for message in outbox.release(arena) {
+        for message in outbox.release(answer.lent()) {
             let run = runs.iter().find(|run| run.until as usize > got.len());
             got.push((run.expect("each is for an input").input, message));
         }
