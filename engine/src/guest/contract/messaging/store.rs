@@ -1,7 +1,8 @@
-//! How a message of contract 1 is put into a guest's memory: as the derived way does it, with a third of the looks at where that memory is.
+//! How messages of contract 1 are put into a guest's memory: as the derived way does it, with a third of the looks at where that memory is.
 //!
 //! Each list and each text of a message is an allocation of its guest, which may move the memory. The derived way asks where it is
-//! for every number that it writes, some thirty times a message of one header; this one once a pair of texts and once a message.
+//! for every number that it writes, some thirty times a message of one header. This one has all of a batch's allocations made first, each of
+//! which asks too, and then asks once more.
 
 use std::mem::MaybeUninit;
 
@@ -74,46 +75,64 @@ unsafe impl Lower for WitMessage<'_> {
         offset: usize,
         messages: &[Self],
     ) -> Result<()> {
-        let plain = matches!(cx.options().string_encoding, StringEncoding::Utf8);
-        let places = (offset..).step_by(MESSAGE);
-        messages
-            .iter()
-            .zip(places)
-            .try_for_each(|(message, at)| match plain {
-                true => message.store(cx, at),
-                false => message.linear_lower_to_memory(cx, ty, at),
-            })
+        let mut records = messages.iter().zip((offset..).step_by(MESSAGE));
+        if !matches!(cx.options().string_encoding, StringEncoding::Utf8) {
+            return records
+                .try_for_each(|(message, at)| message.linear_lower_to_memory(cx, ty, at));
+        }
+        let mut places = Vec::with_capacity(messages.iter().map(WitMessage::parts).sum());
+        for message in messages {
+            message.allocate(cx, &mut places)?;
+        }
+        let memory = cx.as_slice_mut();
+        let mut places = places.into_iter();
+        let mut next = || places.next().expect("each part has its place");
+        records.for_each(|(message, at)| message.store(memory, at, &mut next));
+        Ok(())
     }
 }
 
 impl WitMessage<'_> {
-    /// Stores it at `at`, for a guest whose texts are UTF-8. Allocations are in the order of the derived way.
-    fn store<T>(&self, cx: &mut LowerContext<'_, T>, at: usize) -> Result<()> {
-        let data = cx.realloc(0, 0, 1, self.data.len())?;
-        let pairs = self.metadata.unwrap_or_default();
-        let metadata = match self.metadata {
-            Some(pairs) => cx.realloc(0, 0, PAIR_ALIGN, pairs.len() * PAIR)?,
-            None => 0,
-        };
-        for ((key, value), place) in pairs.iter().zip((metadata..).step_by(PAIR)) {
-            let texts = [
-                (cx.realloc(0, 0, 1, key.len())?, key),
-                (cx.realloc(0, 0, 1, value.len())?, value),
-            ];
-            let memory = cx.as_slice_mut();
-            for ((text_at, text), row) in texts.into_iter().zip([place, place + LIST]) {
-                memory[text_at..][..text.len()].copy_from_slice(text.as_bytes());
-                put_list(memory, row, text_at, text.len());
+    /// How many allocations it is of.
+    fn parts(&self) -> usize {
+        1 + self.metadata.map_or(0, |pairs| 1 + 2 * pairs.len())
+    }
+
+    /// Has all of them made, in the order of the derived way, for a guest whose texts are UTF-8: where each is.
+    fn allocate<T>(&self, cx: &mut LowerContext<'_, T>, places: &mut Vec<usize>) -> Result<()> {
+        places.push(cx.realloc(0, 0, 1, self.data.len())?);
+        if let Some(pairs) = self.metadata {
+            places.push(cx.realloc(0, 0, PAIR_ALIGN, pairs.len() * PAIR)?);
+            for (key, value) in pairs {
+                places.push(cx.realloc(0, 0, 1, key.len())?);
+                places.push(cx.realloc(0, 0, 1, value.len())?);
             }
         }
-        let memory = cx.as_slice_mut();
-        memory[data..][..self.data.len()].copy_from_slice(self.data);
-        put_list(memory, at, data, self.data.len());
-        memory[at + FORMAT] = self.format as u8;
-        memory[at + HAS_METADATA] = u8::from(self.metadata.is_some());
-        put_list(memory, at + METADATA, metadata, pairs.len());
         Ok(())
     }
+
+    /// Stores it: its record at `at`, and its parts at the next places, which are in the order of their allocations.
+    fn store(&self, memory: &mut [u8], at: usize, next: &mut impl FnMut() -> usize) {
+        put_bytes(memory, at, next(), self.data);
+        memory[at + FORMAT] = self.format as u8;
+        memory[at + HAS_METADATA] = u8::from(self.metadata.is_some());
+        let Some(pairs) = self.metadata else {
+            return put_list(memory, at + METADATA, 0, 0);
+        };
+        let rows = next();
+        put_list(memory, at + METADATA, rows, pairs.len());
+        for ((key, value), row) in pairs.iter().zip((rows..).step_by(PAIR)) {
+            put_bytes(memory, row, next(), key.as_bytes());
+            put_bytes(memory, row + LIST, next(), value.as_bytes());
+        }
+    }
+}
+
+/// Writes bytes to their place, and where they lie.
+#[inline]
+fn put_bytes(memory: &mut [u8], at: usize, place: usize, bytes: &[u8]) {
+    memory[place..][..bytes.len()].copy_from_slice(bytes);
+    put_list(memory, at, place, bytes.len());
 }
 
 /// Writes where a list or a text lies and how long it is. Both fit: they lie in a memory of 32 bits.
