@@ -120,6 +120,13 @@ impl Batch {
         self.messages.iter_mut().for_each(Message::detach);
     }
 
+    /// The reply subject of each message, in their order; empty where there is none.
+    #[allow(dead_code, reason = "the simulator's guests don't ask")]
+    pub(crate) fn reply_subjects(&self) -> impl Iterator<Item = &[u8]> {
+        let packed = self.packs.iter().flat_map(Pack::reply_subjects);
+        packed.chain(self.messages.iter().map(Message::asked_on))
+    }
+
     /// Whether the reply to the message at a place goes to this subject.
     #[allow(dead_code, reason = "the simulator's guests don't ask")]
     pub(crate) fn asks_on(&self, mut place: usize, subject: &str) -> bool {

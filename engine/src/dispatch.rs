@@ -304,7 +304,7 @@ mod tests {
     use crate::metrics::ShardMetrics;
     use crate::outbox::GuestConfiguration;
     use crate::outcome::Outcome;
-    use crate::seams::{Arrival, Call, Ended, Runnable, Started, Used};
+    use crate::seams::{Arrival, Call, Ended, Runnable, Started};
     use crate::slice::Way;
 
     #[test]
@@ -417,22 +417,18 @@ mod tests {
         }
     }
 
-    struct NoInstance;
-
-    impl Used for NoInstance {}
-
     impl Guest for Panicking {
-        type Used = NoInstance;
-        fn start(&mut self, call: Call, _: Instant) -> Started<NoInstance> {
+        type Used = ();
+        fn start(&mut self, call: Call, _: Instant) -> Started<()> {
             Started::NoSlot(call)
         }
         fn runnable(&self, _: Instant, _: &mut dyn FnMut(Runnable<'_>)) {
             panic!("on purpose");
         }
-        fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended<NoInstance>> {
+        fn resume(&mut self, _: HandlerId, _: Instant) -> Option<Ended<()>> {
             None
         }
-        fn put_used(&mut self, _: NoInstance) {}
+        fn put_used(&mut self, _: ()) {}
         fn may_start(&self, _: HandlerId, _: Way) -> bool {
             true
         }

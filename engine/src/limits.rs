@@ -17,11 +17,11 @@ pub(crate) const CHANNELS_MAX: usize = 1_024;
 pub(crate) const HOST_CALL_BYTES_MAX: usize = 8 * MIB;
 
 /// Messages whose used instances wait to be dropped together, while calls follow one another. Default 16: with calls of one message, what drops
-/// instances is in the caches then, and so is what makes the next ones; of 32 no more was gained. Calls of several gain nothing, and those
-/// of many would lose, since the memory of several instances is not in the caches (by experiment: a quarter with 1,024). Each holds its
+/// instances is in the caches then, and so is what makes the next ones; of 32, where
+/// their memory would let so many wait, no more was gained. Calls of several gain nothing, and those of many would lose, since the memory of several instances is not in the caches (by experiment: a quarter with 1,024). Each holds its
 /// slot, which is freed at once if none is free.
 pub(crate) const USED_MESSAGES_MAX: usize = 16;
-/// Their memory, grown as it is, in all: above, they are dropped at once. Default 16 MiB: fourteen of Rust's usual size, of a mebibyte and some
+/// Their memory, grown as it is, in all: above, they are dropped at once. Default 16 MiB: fifteen of Rust's usual size, of a mebibyte and some
 /// pages each. Beside it there is that of the last one, which counts as the call's.
 pub(crate) const USED_BYTES_MAX: usize = 16 << 20;
 

@@ -186,14 +186,14 @@ mod tests {
                 .1
         };
         assert_eq!(term("calls"), 2 * (1 + 16) * (64 << 20));
-        assert_eq!(term("stacks"), 2 * (1 + 16 + 4 + 8) * (3 << 19));
+        assert_eq!(term("stacks"), 2 * (1 + 16 + 4 + 16) * (3 << 19));
         assert_eq!(term("used"), 2 * (16 << 20));
         assert_eq!(term("ready"), 2 * 4 * (1 << 20));
         assert_eq!(term("messages"), 2 * 2 * (8 << 20));
         assert_eq!(term("connections"), 2 * 1_000);
         assert_eq!(
             term("slots"),
-            2 * (1 + 16 + 4 + 8) * ((1 << 20) + (64 << 10))
+            2 * (1 + 16 + 4 + 16) * ((1 << 20) + (64 << 10))
         );
         assert_eq!(sum.total(), sum.terms.iter().map(|t| t.1).sum::<u64>());
         let told = sum.to_string();

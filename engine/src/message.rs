@@ -235,8 +235,16 @@ impl Message {
 
     /// Whether its reply goes to this subject.
     pub(crate) fn asks_on(&self, subject: &str) -> bool {
-        let reply = self.layout.reply_to.of(&self.frame);
-        self.via.has_reply() && !reply.is_empty() && reply == subject.as_bytes()
+        let reply = self.asked_on();
+        !reply.is_empty() && reply == subject.as_bytes()
+    }
+
+    /// The subject that its reply goes to; empty where nobody waits for one.
+    pub(crate) fn asked_on(&self) -> &[u8] {
+        match self.via.has_reply() {
+            true => self.layout.reply_to.of(&self.frame),
+            false => &[],
+        }
     }
 
     /// Its subject as it came: from a foreign broker it may be no text. To look at it as text costs a check of each byte.

@@ -54,14 +54,15 @@ pub(crate) struct Lent<'a> {
     pub(crate) rows: &'a [SendRow],
 }
 
-/// Of sends in a guest's memory.
+/// Where what is held lies.
 #[derive(Debug, Clone, Copy)]
-struct InMemory {
-    /// How many they are, and their bytes.
-    count: usize,
-    bytes: usize,
-    /// Whether some rows there don't count: those that do are in the outbox.
-    chosen: bool,
+enum Lies {
+    /// In the outbox. Whose it is, is not known.
+    Here,
+    /// In the guest's memory: all rows there, so many, of so many bytes. They say whose they are, in the order of their inputs.
+    Lent { count: usize, bytes: usize },
+    /// The same, but some rows there don't count: those that do are in the outbox, of so many bytes.
+    Chosen { bytes: usize },
 }
 
 /// How many bytes lent sends may lie in for each of their own, so that messages made of them share one copy of all, with what lies between
@@ -89,11 +90,16 @@ fn mark_of(marks: &[Option<Mark>], index: usize) -> Option<Mark> {
     marks.get(index).copied().flatten()
 }
 
-/// The rows of all that an outbox holds.
-fn rows<'a>(in_memory: Option<InMemory>, lent: Lent<'a>, own: &'a [SendRow]) -> &'a [SendRow] {
-    match in_memory {
-        Some(InMemory { chosen: false, .. }) => lent.rows,
-        _ => own,
+impl Lies {
+    /// The rows of all that is held, of which these are the outbox's own.
+    fn rows<'a>(self, lent: Lent<'a>, own: &'a [SendRow]) -> &'a [SendRow] {
+        match self {
+            Self::Lent { count, .. } => {
+                assert_eq!(lent.rows.len(), count, "what was checked is what is lent");
+                lent.rows
+            }
+            _ => own,
+        }
     }
 }
 
@@ -127,13 +133,13 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Outbox {
     bound: OutboxBound,
     frames: BytesMut,
+    /// None if all are those in the guest's memory.
     sends: Vec<SendRow>,
+    lies: Lies,
     /// What their payloads are, up to the last one that is not raw.
     formats: Vec<Format>,
     /// Whether all of them are known to have one subject.
     one_subject: bool,
-    /// Of sends that lie in the guest's memory. It says whose they are: they are in the order of their inputs.
-    lent: Option<InMemory>,
     marks: Vec<Option<Mark>>,
     update: Option<GuestConfiguration>,
     overflowed: bool,
@@ -146,9 +152,9 @@ impl Outbox {
             bound,
             frames: BytesMut::new(),
             sends: Vec::new(),
+            lies: Lies::Here,
             formats: Vec::new(),
             one_subject: false,
-            lent: None,
             marks: Vec::new(),
             update: None,
             overflowed: false,
@@ -160,7 +166,7 @@ impl Outbox {
         debug_assert!(self.sends.is_empty() && self.frames.is_empty() && self.update.is_none());
         self.bound = bound;
         self.one_subject = false;
-        self.lent = None;
+        self.lies = Lies::Here;
         self.overflowed = false;
         self.marks.clear();
     }
@@ -182,20 +188,29 @@ impl Outbox {
 
     /// Messages held.
     pub(crate) fn len(&self) -> usize {
-        self.lent.map_or(self.sends.len(), |lent| lent.count)
+        match self.lies {
+            Lies::Lent { count, .. } => count,
+            _ => self.sends.len(),
+        }
     }
 
     /// Bytes held: subjects, reply subjects, headers and payloads. Not above the bound.
     pub(crate) fn bytes(&self) -> usize {
-        self.lent.map_or(self.frames.len(), |lent| lent.bytes)
+        match self.lies {
+            Lies::Here => self.frames.len(),
+            Lies::Lent { bytes, .. } | Lies::Chosen { bytes } => bytes,
+        }
     }
 
     /// What is held, to be looked at; `lent` is the memory that sends of [`Outbox::hold_for`] lie in.
     pub(crate) fn held<'a>(&'a self, lent: Lent<'a>) -> Sends<'a> {
         Sends {
             outbox: self,
-            bytes: self.lent.map_or(&*self.frames, |_| lent.bytes),
-            rows: rows(self.lent, lent, &self.sends),
+            bytes: match self.lies {
+                Lies::Here => &self.frames,
+                _ => lent.bytes,
+            },
+            rows: self.lies.rows(lent, &self.sends),
         }
     }
 
@@ -230,11 +245,8 @@ impl Outbox {
             return;
         }
         if self.marks.is_empty() {
-            self.lent = Some(InMemory {
-                count: rows.len(),
-                bytes,
-                chosen: false,
-            });
+            let count = rows.len();
+            self.lies = Lies::Lent { count, bytes };
             return;
         }
         let sent = |[input, ..]: &&SendRow| {
@@ -242,11 +254,8 @@ impl Outbox {
             !matches!(mark, Some(Mark::Abandoned { .. }))
         };
         self.sends.extend(rows.iter().filter(sent));
-        self.lent = Some(InMemory {
-            count: self.sends.len(),
-            bytes: self.sends.iter().map(size).sum(),
-            chosen: true,
-        });
+        let bytes = self.sends.iter().map(size).sum();
+        self.lies = Lies::Chosen { bytes };
     }
 
     /// Notes that all sends held by [`Outbox::hold_for`] have one subject.
@@ -303,12 +312,12 @@ impl Outbox {
     /// discarded.
     pub(crate) fn release<'a>(&'a mut self, lent: Lent<'a>) -> Released<'a> {
         Released {
-            lent: self.lent.map(|_| lent.bytes),
+            lent: (!matches!(self.lies, Lies::Here)).then_some(lent.bytes),
             own: &mut self.frames,
             copied: Copied::Not,
             bytes_max: self.bound.bytes_max,
             one_subject: self.one_subject,
-            sends: rows(self.lent, lent, &self.sends),
+            sends: self.lies.rows(lent, &self.sends),
             formats: &self.formats,
         }
     }
@@ -317,7 +326,7 @@ impl Outbox {
     pub(crate) fn discard(&mut self) {
         self.frames.clear();
         self.sends.clear();
-        self.lent = None;
+        self.lies = Lies::Here;
         self.formats.clear();
         self.marks.clear();
         self.update = None;
@@ -348,7 +357,7 @@ impl<'a> Sends<'a> {
     /// Whose sends they are, where the guest says so; empty where it doesn't, or where there are none.
     pub(crate) fn runs(&self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        if self.outbox.lent.is_some() {
+        if !matches!(self.outbox.lies, Lies::Here) {
             for (place, &[input, ..]) in self.rows.iter().enumerate() {
                 let until = place as u32 + 1;
                 match runs.last_mut() {
@@ -786,6 +795,8 @@ mod tests {
                 return Ok(());
             }
             let lent = Lent { bytes: &arena, rows: &rows };
+            let sizes = expected.iter().map(|(_, payload)| 1 + payload.len());
+            prop_assert_eq!((o.len(), o.bytes()), (expected.len(), sizes.sum()));
             let runs = o.held(lent).runs();
             let inputs: Vec<_> = (0..o.len() as u32)
                 .map(|send| runs.iter().find(|run| send < run.until).unwrap().input)

@@ -198,9 +198,18 @@ impl Pack {
 
     /// Whether the reply to the message at a place goes to this subject.
     pub(crate) fn asks_on(&self, place: usize, subject: &str) -> bool {
-        let [start, before, reply_to, ..] = self.rows()[place];
-        let from = (start + before) as usize;
-        reply_to > 0 && &self.frame[from..from + reply_to as usize] == subject.as_bytes()
+        let asked = self.reply_to(&self.rows()[place]);
+        !asked.is_empty() && asked == subject.as_bytes()
+    }
+
+    /// The reply subject of the message of this row; empty where there is none.
+    fn reply_to(&self, &[start, before, reply_to, ..]: &Row) -> &[u8] {
+        &self.frame[(start + before) as usize..][..reply_to as usize]
+    }
+
+    /// Those of its messages.
+    pub(crate) fn reply_subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows().iter().map(|row| self.reply_to(row))
     }
 
     /// Copies its messages out of the buffer of the pack that it is a part of, if more than half of that is others'.

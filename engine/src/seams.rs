@@ -160,6 +160,9 @@ pub(crate) trait Used {
     }
 }
 
+/// In the place of one: it lends nothing.
+impl Used for () {}
+
 /// What runs the handlers' components.
 pub(crate) trait Guest {
     /// An instance after its call.

@@ -96,6 +96,11 @@ fn released(outbox: &mut Outbox, lent: Lent<'_>, said: &Said<'_>) -> Vec<(u32, M
             == (of.subject, of.reply_to, of.headers, of.payload)
     };
     let (runs, mut sent) = (outbox.held(lent).runs(), Vec::new());
+    let size = |send: &Send<'_>| {
+        send.subject.len() + send.reply_to.len() + send.headers.len() + send.payload.len()
+    };
+    let bytes = said.sends.iter().map(size).sum();
+    assert_eq!((outbox.len(), outbox.bytes()), (said.sends.len(), bytes));
     // As it lies, and as a message.
     assert_eq!(outbox.held(lent).iter().count(), said.sends.len());
     assert!(

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::contract::incoming;
 use super::contract::messaging::{CHANNEL, ID, REPLY_TO, push_id};
 use super::handles::Handles;
 use super::log::Log;
+use super::reply_subjects::ReplySubjects;
 use super::request::{Asked, Request};
 use super::wait::{Sleep, Wait};
 use super::wasi::Wasi;
@@ -146,10 +147,9 @@ struct Call {
     batch: Arc<Batch>,
     /// Lent to the host function that fills it, while it does.
     outbox: Option<Box<Outbox>>,
-    /// What the outbox's sends lie in, if not in it.
+    /// What its guest gave back, if the outbox's sends lie there.
     answered: Option<Answered>,
-    /// Where in its batch the latest reply subject was found: guests answer in order, so the next is that one or the one behind.
-    replied: AtomicUsize,
+    reply_subjects: ReplySubjects,
 }
 
 impl Call {
@@ -160,12 +160,7 @@ impl Call {
 
     /// Whether a message of its batch, packed or not, asks for a reply on this subject.
     fn is_reply(&self, subject: &str) -> bool {
-        let from = self.replied.load(Ordering::Relaxed);
-        let mut places = (from..self.batch.len()).chain(0..from);
-        let found = places.find(|place| self.batch.asks_on(*place, subject));
-        found
-            .inspect(|place| self.replied.store(*place, Ordering::Relaxed))
-            .is_some()
+        self.reply_subjects.has(&self.batch, subject)
     }
 }
 
@@ -222,7 +217,7 @@ impl Host {
             batch,
             outbox: Some(outbox),
             answered: None,
-            replied: AtomicUsize::new(0),
+            reply_subjects: ReplySubjects::default(),
         });
     }
 

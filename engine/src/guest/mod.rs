@@ -13,6 +13,7 @@ mod handles;
 pub(crate) mod host;
 mod log;
 mod pond;
+mod reply_subjects;
 mod request;
 mod runtime;
 mod suspended;

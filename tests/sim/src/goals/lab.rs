@@ -17,7 +17,7 @@ use crate::message::{Format, HandlerId, Layout, Message, Span};
 use crate::metrics::ShardMetrics;
 use crate::outbox::{GuestConfiguration, Outbox, OutboxBound};
 use crate::outcome::{Fault, FaultKind, Outcome};
-use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport, Used};
+use crate::seams::{Arrival, Call, Ended, Guest, Next, Runnable, Started, Transport};
 use crate::shard::Shard;
 use crate::slice::Way;
 use crate::time::Instant;
@@ -178,7 +178,7 @@ impl LabGuest<'_> {
         mut call: Call,
         ran_ns: u64,
         result: std::result::Result<(), Fault>,
-    ) -> Ended<NoInstance> {
+    ) -> Ended<()> {
         let world = self.world.borrow();
         if result.is_ok() {
             for message in &call.batch.messages {
@@ -191,7 +191,7 @@ impl LabGuest<'_> {
             handler: call.handler,
             batch: call.batch,
             outbox: call.outbox,
-            used: NoInstance,
+            used: (),
             result,
             took: Duration::from_nanos(ran_ns),
             at: world.at(world.now_ns),
@@ -208,7 +208,7 @@ impl LabGuest<'_> {
     }
 
     /// Runs a call on a fiber for one slice.
-    fn slice(&mut self, mut s: Suspended) -> Option<Ended<NoInstance>> {
+    fn slice(&mut self, mut s: Suspended) -> Option<Ended<()>> {
         let (need, fault) = match s.left {
             Fate::Done(ns) => (ns, None),
             Fate::Trap(ns) => (ns, Some(Fault::new(FaultKind::Trap, "as planned"))),
@@ -242,15 +242,10 @@ impl LabGuest<'_> {
     }
 }
 
-/// It lends nothing.
-pub(crate) struct NoInstance;
-
-impl Used for NoInstance {}
-
 impl Guest for LabGuest<'_> {
-    type Used = NoInstance;
+    type Used = ();
 
-    fn start(&mut self, call: Call, now: Instant) -> Started<NoInstance> {
+    fn start(&mut self, call: Call, now: Instant) -> Started<()> {
         let left = self.fate(&call);
         self.count(&call);
         let (need, fault) = match left {
@@ -290,9 +285,9 @@ impl Guest for LabGuest<'_> {
         }
     }
 
-    fn put_used(&mut self, _: NoInstance) {}
+    fn put_used(&mut self, _: ()) {}
 
-    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended<NoInstance>> {
+    fn resume(&mut self, handler: HandlerId, _: Instant) -> Option<Ended<()>> {
         let place = self
             .suspended
             .iter()

@@ -13,9 +13,9 @@ const EACH_MIN: usize = CASES as usize / 50;
 /// Subjects: most are good.
 const SUBJECTS: [&[u8]; 8] = [
     b"a",
-    b"b.c",
-    b"a",
-    b"b.c",
+    b"orders.1",
+    b"orders.2",
+    b"a.subject.of.23.letters",
     "grün".as_bytes(),
     CLOSED.as_bytes(),
     b"a..b",

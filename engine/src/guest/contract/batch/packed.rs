@@ -105,7 +105,7 @@ pub(crate) trait Rights {
 /// the outbox. An answer above the outbox's bound marks it as overflowed. After an error the outbox is to be discarded.
 ///
 /// # Errors
-/// What is wrong with it: of sends, with the first that is wrong.
+/// What is wrong with it: of sends that are not too many, with the first that is wrong, and then with how much they are.
 pub(crate) fn read(
     answer: Answer<'_>,
     messages: usize,
@@ -368,6 +368,52 @@ mod tests {
             };
             read(arena_and_index, 1, &Open, &mut outbox).unwrap();
             assert_eq!(outbox.release(arena_and_index.lent()).same(), same);
+        }
+    }
+
+    /// One subject alone.
+    struct Only<'a>(&'a str);
+
+    impl Rights for Only<'_> {
+        fn send(&self, _: usize, subject: &str) -> Result<(), String> {
+            (subject == self.0)
+                .then_some(())
+                .ok_or_else(|| "not granted".into())
+        }
+
+        fn reply_to(&self, message: usize, subject: &str) -> Result<(), String> {
+            self.send(message, subject)
+        }
+    }
+
+    /// Subjects are compared by their ends, where these are all of them.
+    #[test]
+    fn a_subject_is_told_from_each_that_differs_in_one_byte() {
+        for length in [1, 2, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 64] {
+            let granted = "s".repeat(length);
+            let sends = |second: &str| {
+                let arena = [&granted, second, &granted].concat();
+                let row = |place: usize| [0, place * length, length, 0, 0, 0];
+                let rows = [row(0), row(1), row(2)].concat();
+                let index: Vec<_> = rows.into_iter().map(|number| number as u32).collect();
+                let answer = Answer {
+                    arena: arena.as_bytes(),
+                    index: &[&[0], &index[..]].concat(),
+                };
+                let mut outbox = Outbox::new(OutboxBound {
+                    messages_max: 3,
+                    bytes_max: 1_000,
+                });
+                let read = read(answer, 1, &Only(&granted), &mut outbox);
+                read.map(|()| outbox.release(answer.lent()).same())
+            };
+            assert_eq!(sends(&granted), Ok(3));
+            for place in 0..length {
+                let mut other = granted.clone();
+                other.replace_range(place..=place, "x");
+                let fault = sends(&other).unwrap_err();
+                assert_eq!(fault.kind, FaultKind::Refused, "{other}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::types::WitMessage;
 use super::{CHANNEL, ID, REPLY_TO};
 use crate::message::Message;
 
-/// Borrows a batch as the list that is lowered: two allocations a call and none a message.
+/// Borrows a batch as the list that is lowered: four allocations a call and none a message.
 pub(super) fn lowered<O>(batch: &[Message], call: impl FnOnce(&[WitMessage<'_>]) -> O) -> O {
     let ids = Ids::of(batch);
     let metadata = Metadata::of(batch, &ids);

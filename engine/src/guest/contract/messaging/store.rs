@@ -1,4 +1,4 @@
-//! How messages of contract 1 are put into a guest's memory: as the derived way does it, with a third of the looks at where that memory is.
+//! How messages of contract 1 are put into a guest's memory: as the derived way does it, with fewer looks at where that memory is.
 //!
 //! Each list and each text of a message is an allocation of its guest, which may move the memory. The derived way asks where it is
 //! for every number that it writes, some thirty times a message of one header. This one has all of a batch's allocations made first, each of
