@@ -32,7 +32,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         }
         StartError::Nats(NatsError::Stream(_)) => return None,
         StartError::Cache { .. } => {
-            "name another folder with --cache, or allow it more bytes with --cache-max; `run` does without with --cache off"
+            "name another folder with --cache, one that can be made and written, or allow it more bytes with --cache-max; `run` does without with --cache off"
         }
         StartError::Config(_) | StartError::System { .. } => return None,
     })
@@ -42,7 +42,7 @@ fn component_remedy(cause: &ComponentError) -> Option<&'static str> {
     Some(match cause {
         ComponentError::Read(_) => "check the path and who may read the file",
         ComponentError::Invalid(_) => {
-            "give the file that a component toolchain wrote, such as `cargo build --target wasm32-wasip2`"
+            "give the file that a component toolchain wrote, such as `cargo build --target wasm32-wasip2`; a configuration goes with --config"
         }
         ComponentError::OtherContract { .. } => {
             "leave the contract out, or name one that the component exports; `millpond inspect` says which"

@@ -84,6 +84,8 @@ pub(super) fn generate(engine: &Engine, plan: Plan, offered: &AtomicU64) -> anyh
         load.lag_max = load.lag_max.max(wait_until(due));
         payload[..8].copy_from_slice(&number.to_le_bytes());
         let message = Message::builder(SUBJECT).arrived(due).payload(&payload)?;
+        // Before it can be settled, so that no more are said to be settled than sent.
+        offered.store(number + 1, Ordering::Relaxed);
         match engine.publish(message) {
             Ok(_) => {
                 load.admitted += 1;
@@ -92,7 +94,6 @@ pub(super) fn generate(engine: &Engine, plan: Plan, offered: &AtomicU64) -> anyh
             Err(refused) if matches!(refused.reason, Refusal::Full(_)) => load.shed += 1,
             Err(refused) => return Err(refused.into()),
         }
-        offered.store(number + 1, Ordering::Relaxed);
     }
     Ok(load)
 }
