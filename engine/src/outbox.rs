@@ -61,7 +61,7 @@ enum Lies {
     Here,
     /// In the guest's memory: all rows there, so many, of so many bytes. They say whose they are, in the order of their inputs.
     Lent { count: usize, bytes: usize },
-    /// The same, but some rows there don't count: those that do are in the outbox, of so many bytes.
+    /// The same, but its guest abandoned inputs: the rows of the others are in the outbox, of so many bytes.
     Chosen { bytes: usize },
 }
 
@@ -244,15 +244,13 @@ impl Outbox {
             self.overflowed = true;
             return;
         }
-        if self.marks.is_empty() {
+        let abandoned = |mark: &Option<Mark>| matches!(mark, Some(Mark::Abandoned { .. }));
+        if !self.marks.iter().any(abandoned) {
             let count = rows.len();
             self.lies = Lies::Lent { count, bytes };
             return;
         }
-        let sent = |[input, ..]: &&SendRow| {
-            let mark = mark_of(&self.marks, *input as usize);
-            !matches!(mark, Some(Mark::Abandoned { .. }))
-        };
+        let sent = |[input, ..]: &&SendRow| !abandoned(&mark_of(&self.marks, *input as usize));
         self.sends.extend(rows.iter().filter(sent));
         let bytes = self.sends.iter().map(size).sum();
         self.lies = Lies::Chosen { bytes };
